@@ -1,0 +1,248 @@
+package input
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/alecthomas/kong"
+
+	"github.com/imagewright/imagewright/internal/fault"
+)
+
+// Sources is where inputs come from, the strongest first.
+type Sources struct {
+	Step    string         // the step's name; picks its environment names
+	Args    []string       // flags
+	Environ []string       // NAME=value
+	File    map[string]any // the step's key of imagewright.yaml; nil for none
+	// Untrusted says that File comes from a fork: inputs marked guard ignore it.
+	Untrusted bool
+}
+
+// Values is what Parse says beside the values.
+type Values struct {
+	Secrets  []string // the value of every secret input, to be masked
+	Warnings []string // for the log
+}
+
+// Parse fills target, a pointer to a struct of inputs: flag over environment
+// over imagewright.yaml over default. An empty variable is an unset one; an
+// empty flag or YAML value means empty. Errors are usage errors: they name the
+// input, the value and what would be accepted, and never a secret's value.
+//
+// Secrets are returned also with an error: what is printed next must be masked.
+func Parse(target any, from Sources) (Values, error) {
+	inputs, err := Describe(target)
+	if err != nil {
+		return Values{}, err
+	}
+	s := newSource(inputs, from)
+	if err := s.check(); err != nil {
+		return s.values, fault.Usage(err, "")
+	}
+	k, err := newKong(from.Step, target, s)
+	if err != nil {
+		return s.values, err
+	}
+	if _, err := k.Parse(from.Args); err != nil {
+		if _, ok := errors.AsType[*ValueError](err); ok {
+			return s.values, unwrapped(err)
+		}
+		return s.values, fault.Usage(err, "")
+	}
+	return s.values, nil
+}
+
+// unwrapped drops the flag's name that kong puts before a ValueError, which
+// says it too.
+func unwrapped(err error) error {
+	v, _ := errors.AsType[*ValueError](err)
+	return v
+}
+
+// source answers kong's question for the inputs that no flag gave.
+type source struct {
+	Sources
+	inputs map[string]Input
+	env    map[string]string
+	values Values
+}
+
+func newSource(inputs []Input, from Sources) *source {
+	s := &source{Sources: from, inputs: map[string]Input{}, env: map[string]string{}}
+	for _, entry := range from.Environ {
+		if name, value, ok := strings.Cut(entry, "="); ok {
+			s.env[name] = value
+		}
+	}
+	for _, in := range inputs {
+		s.inputs[in.Name] = in
+		if value, ok := s.fromEnv(in); ok && in.Secret {
+			s.values.Secrets = append(s.values.Secrets, value)
+		}
+	}
+	return s
+}
+
+// fromEnv returns the strongest variable that is set.
+func (s *source) fromEnv(in Input) (string, bool) {
+	for _, name := range in.EnvNames(s.Step) {
+		if value := s.env[name]; value != "" {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// Validate implements [kong.Resolver]; check has done it.
+func (s *source) Validate(*kong.Application) error { return nil }
+
+// Resolve implements [kong.Resolver].
+func (s *source) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	in := s.inputs[flag.Name]
+	if value, ok := s.fromEnv(in); ok {
+		return value, nil
+	}
+	value, ok := s.File[in.Name]
+	if !ok || value == nil || in.Guard && s.Untrusted {
+		return nil, nil
+	}
+	return yamlText(in, value)
+}
+
+// yamlText turns a YAML value into the text a flag would have. A list becomes a
+// JSON array, which every list takes.
+func yamlText(in Input, value any) (string, error) {
+	switch reflect.ValueOf(value).Kind() {
+	case reflect.Slice:
+		if in.Kind != List {
+			return "", &ValueError{in.Name, fmt.Sprint(value), "one value, not a list"}
+		}
+		items := []string{}
+		for _, item := range value.([]any) {
+			if k := reflect.ValueOf(item).Kind(); k == reflect.Map || k == reflect.Slice {
+				return "", &ValueError{in.Name, fmt.Sprint(item), "a list of plain values"}
+			}
+			items = append(items, fmt.Sprint(item))
+		}
+		array, err := json.Marshal(items)
+		return "json:" + string(array), err
+	case reflect.Map:
+		return "", &ValueError{in.Name, fmt.Sprint(value), "a value or a list, not a map"}
+	}
+	return fmt.Sprint(value), nil
+}
+
+// check finds names that mean nothing, and secrets where everybody can read them.
+func (s *source) check() error {
+	for _, arg := range s.Args {
+		if arg == "--" {
+			break
+		}
+		if err := s.checkFlag(arg); err != nil {
+			return err
+		}
+	}
+	if err := s.checkEnviron(); err != nil {
+		return err
+	}
+	return s.checkFile()
+}
+
+func (s *source) checkFlag(arg string) error {
+	flag, ok := strings.CutPrefix(arg, "--")
+	if !ok {
+		return nil
+	}
+	name, _, _ := strings.Cut(flag, "=")
+	in, known := s.inputs[name]
+	if !known {
+		if positive, ok := strings.CutPrefix(name, "no-"); ok && s.inputs[positive].Kind == Bool {
+			return nil
+		}
+		return s.unknown("input", name)
+	}
+	if in.Secret {
+		return fmt.Errorf("input %s: a secret on the command line can be read by every process; set %s instead", name, in.EnvNames(s.Step)[0])
+	}
+	return nil
+}
+
+func (s *source) checkEnviron() error {
+	known := map[string]bool{}
+	for _, in := range s.inputs {
+		for _, name := range in.EnvNames(s.Step) {
+			known[name] = true
+		}
+	}
+	var unknown []string
+	for name, value := range s.env {
+		if known[name] || value == "" {
+			continue
+		}
+		if key, ok := strings.CutPrefix(name, ownPrefix(s.Step)); ok {
+			return s.unknown("variable", name, envStyle(key))
+		}
+		if strings.HasPrefix(name, "INPUT_") || strings.HasPrefix(name, "PLUGIN_") {
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		s.values.Warnings = append(s.values.Warnings, fmt.Sprintf("variable %s sets no input of %s", name, s.Step))
+	}
+	return nil
+}
+
+func envStyle(key string) string { return strings.ReplaceAll(strings.ToLower(key), "_", "-") }
+
+func (s *source) checkFile() error {
+	for name := range s.File {
+		in, known := s.inputs[name]
+		switch {
+		case !known:
+			return fmt.Errorf("imagewright.yaml: %w", s.unknown("key", s.Step+"."+name, name))
+		case in.Secret:
+			return fmt.Errorf("imagewright.yaml: key %s.%s: a secret does not belong in a file of the repository; set %s instead",
+				s.Step, name, in.EnvNames(s.Step)[0])
+		case in.Guard && s.Untrusted:
+			s.values.Warnings = append(s.values.Warnings,
+				fmt.Sprintf("imagewright.yaml: key %s.%s is ignored in a run for a fork", s.Step, name))
+		}
+	}
+	slices.Sort(s.values.Warnings)
+	return nil
+}
+
+// minSimilarity is how alike two names must be for one to be proposed for the
+// other; Levenshtein's ratio, 1 for equal.
+const minSimilarity = 0.5
+
+// unknown is the error for a name that no input has; like is what it is
+// compared by, name itself if left out.
+func (s *source) unknown(what, name string, like ...string) error {
+	typed := append(like, name)[0]
+	var nearest string
+	best := minSimilarity
+	for candidate, in := range s.inputs {
+		if in.Hidden {
+			continue
+		}
+		score := levenshtein.Similarity(typed, candidate, nil)
+		if score > best || score == best && candidate < nearest {
+			nearest, best = candidate, score
+		}
+	}
+	if nearest == "" {
+		return fmt.Errorf("unknown %s %q; see --help for the inputs of %s", what, name, s.Step)
+	}
+	if what == "variable" {
+		nearest = s.inputs[nearest].EnvNames(s.Step)[0]
+	}
+	return fmt.Errorf("unknown %s %q; did you mean %s?", what, name, nearest)
+}

@@ -1,0 +1,108 @@
+package step
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/imagewright/imagewright/internal/ci"
+	"github.com/imagewright/imagewright/internal/durable"
+)
+
+// writeOutputs hands the outputs to the CI and writes .imagewright/<step>.env,
+// GitLab's dotenv report and Jenkins' properties file. Its names begin with IW_:
+// as IMAGEWRIGHT_… they would become inputs of the next job.
+func (j *Job) writeOutputs(name string) error {
+	latest := map[string]string{}
+	var order []string
+	for _, o := range j.outputs {
+		if _, seen := latest[o.name]; !seen {
+			order = append(order, o.name)
+		}
+		latest[o.name] = o.value
+	}
+	if len(order) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(j.Workspace, 0o755); err != nil {
+		return fmt.Errorf("write outputs: %w", err)
+	}
+	err := durable.WriteFile(filepath.Join(j.Workspace, name+".env"), 0o644, func(w io.Writer) error {
+		for _, o := range order {
+			if _, err := fmt.Fprintf(w, "%s=%s\n", dotenvName(name, o), dotenvValue(latest[o])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write outputs: %w", err)
+	}
+	for _, o := range order {
+		if err := j.emitter.Output(o, latest[o]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func dotenvName(step, output string) string {
+	return strings.ToUpper(strings.ReplaceAll("IW_"+step+"_"+output, "-", "_"))
+}
+
+// dotenvValue is value in one line: dotenv reports take no other, so the lines
+// of a list are joined by commas.
+func dotenvValue(value string) string {
+	return ci.Printable(strings.ReplaceAll(strings.TrimSpace(value), "\n", ","))
+}
+
+// writeSummary shows the summary on the run's page; where there is none, it
+// stands in .imagewright/reports.
+func (j *Job) writeSummary(name string) error {
+	if j.summary.Len() == 0 {
+		return nil
+	}
+	taken, err := j.emitter.Summary(j.summary.String())
+	if taken || err != nil {
+		return err
+	}
+	dir := filepath.Join(j.Workspace, "reports")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write the summary: %w", err)
+	}
+	return durable.WriteFile(filepath.Join(dir, name+".md"), 0o644, func(w io.Writer) error {
+		_, err := io.WriteString(w, j.summary.String())
+		return err
+	})
+}
+
+// handOver gives the workspace to the checkout's owner. Root's files in a
+// checkout of another user break the runner's next checkout
+// (https://github.com/actions/checkout/issues/211).
+func (j *Job) handOver() error {
+	if os.Geteuid() != 0 || j.CI.Kind == ci.Terminal {
+		return nil
+	}
+	info, err := os.Stat(j.Dir)
+	if err != nil {
+		return fmt.Errorf("hand over the workspace: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || owner.Uid == 0 {
+		return nil
+	}
+	err = filepath.WalkDir(j.Workspace, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+	})
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("hand over the workspace: %w", err)
+	}
+	return nil
+}
