@@ -1,7 +1,6 @@
 //go:build !goexperiment.jsonv2
 
-package step
+// Trivy and the records need encoding/json/v2. The name below ends a build
+// without it early, in a line that says so.
 
-// Trivy and the records need encoding/json/v2. This import fails the build
-// early with a line that says so.
-import _ "GOEXPERIMENT=jsonv2 is not set; use make, or export it"
+package GOEXPERIMENT_jsonv2_is_not_set__use_make_or_export_it

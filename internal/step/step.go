@@ -40,6 +40,12 @@ type Declaration struct {
 	Commands    []Command
 	Examples    []Example
 	Outputs     []Output
+	// Token says that the step talks to registries in the CI's own name: in the
+	// pipeline action it alone gets GITHUB_TOKEN.
+	Token bool
+	// Reports are files below the workspace that GitLab takes as reports, by
+	// GitLab's name of the kind: codequality → reports/build-codequality.json.
+	Reports map[string]string
 }
 
 // Command is a verb of a step that has more than one. The step has an input
