@@ -107,10 +107,9 @@ type Scan struct {
 
 // Tag is record/tag.json: names only; repositories are push's input.
 type Tag struct {
-	Header  `json:",inline"`
-	Digest  string   `json:"digest,omitempty"` // what build had made then
-	Version string   `json:"version"`
-	Tags    []string `json:"tags"` // narrow to wide
+	Header `json:",inline"`
+	Digest string   `json:"digest,omitempty"` // what build had made then
+	Tags   []string `json:"tags"`             // narrow to wide: the image's version, then what moves
 }
 
 // Target is one repository of a push.
