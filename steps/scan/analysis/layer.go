@@ -1,0 +1,204 @@
+package analysis
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+
+	"github.com/imagewright/imagewright/internal/image"
+)
+
+// Bounds of one file given to a parser, bytes.
+const (
+	defaultMaxFile       = 64 << 20 // the dpkg status of a full desktop is 10 MB
+	defaultMaxExecutable = 4 << 30  // spooled to disk, never in memory
+	defaultMaxArchive    = 2 << 30
+)
+
+// maxReason bounds a problem's text (bytes): parsers quote what they read.
+const maxReason = 500
+
+// layer collects what one walk finds.
+type layer struct {
+	opts   Options
+	result Result
+	dpkg   dpkgFiles
+
+	installed map[string]bool // files the package managers put there
+	buf       []byte          // the file being parsed
+}
+
+func newLayer(opts Options) *layer {
+	opts.MaxFile = cmp.Or(opts.MaxFile, defaultMaxFile)
+	opts.MaxExecutable = cmp.Or(opts.MaxExecutable, defaultMaxExecutable)
+	opts.MaxArchive = cmp.Or(opts.MaxArchive, defaultMaxArchive)
+	return &layer{
+		opts:      opts,
+		result:    Result{Version: Version},
+		dpkg:      newDpkgFiles(),
+		installed: map[string]bool{},
+	}
+}
+
+// An analyzer is one parser and the files it wants.
+type analyzer struct {
+	name  string
+	limit int64
+	parse func(ctx context.Context, path string, c *content) error
+}
+
+// entry takes one entry of the layer's tar. Links are left alone: a link has no
+// content of its own, and what it points to may be in another layer.
+func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
+	switch e.Kind {
+	case image.Whiteout:
+		l.result.Whiteouts = append(l.result.Whiteouts, e.Path)
+	case image.Opaque:
+		l.result.OpaqueDirs = append(l.result.OpaqueDirs, strings.TrimPrefix(e.Path, "."))
+	case image.File:
+		return l.file(ctx, e, r)
+	}
+	return nil
+}
+
+func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
+	wanted := l.analyzers(e.Path)
+	if executable(e) {
+		head := make([]byte, min(e.Size, magicBytes))
+		if _, err := io.ReadFull(r, head); err != nil {
+			return fmt.Errorf("%s: %w", e.Path, unexpected(err))
+		}
+		r = io.MultiReader(strings.NewReader(string(head)), r)
+		if isProgram(head) {
+			wanted = append(wanted, analyzer{nameGoBinary, l.opts.MaxExecutable, l.goBinary})
+		}
+	}
+	wanted = slices.DeleteFunc(wanted, func(a analyzer) bool {
+		if e.Size <= a.limit {
+			return false
+		}
+		l.problem(Problem{Path: e.Path, Analyzer: a.name}, tooLarge(e.Size, a.limit))
+		return true
+	})
+	if len(wanted) == 0 {
+		return nil
+	}
+	// One buffer serves all files: fresh memory for each program of a
+	// distribution costs more than looking into it.
+	if e.Size <= maxInMemory && int64(len(l.buf)) < e.Size {
+		l.buf = make([]byte, max(e.Size, min(2*int64(len(l.buf)), maxInMemory)))
+	}
+	c, err := newContent(r, e.Size, l.opts.TempDir, l.buf)
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.Path, err)
+	}
+	defer c.close()
+	for _, a := range wanted {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.parse(ctx, a, e.Path, c); err != nil {
+			l.problem(Problem{Path: e.Path, Analyzer: a.name}, err)
+		}
+	}
+	l.result.Parsed = append(l.result.Parsed, e.Path)
+	return nil
+}
+
+// analyzers returns who wants the file at path, judged by its name.
+func (l *layer) analyzers(p string) []analyzer {
+	base, ext := path.Base(p), strings.ToLower(path.Ext(p))
+	var wanted []analyzer
+	add := func(name string, limit int64, parse func(context.Context, string, *content) error) {
+		wanted = append(wanted, analyzer{name, limit, parse})
+	}
+	if releaseFile(p) {
+		add(nameOS, l.opts.MaxFile, l.release)
+	}
+	switch {
+	case dpkgFile(p):
+		add(nameDpkg, l.opts.MaxFile, l.dpkg.parse)
+	case apkFile(p):
+		add(nameApk, l.opts.MaxFile, l.apk)
+	case p == apkRepositories:
+		add(nameApkRepo, l.opts.MaxFile, l.apkRepository)
+	case rpmFile(p):
+		l.problem(Problem{Path: p, Analyzer: nameRpm}, errRpm)
+	case base == "package.json":
+		add(nameNode, l.opts.MaxFile, l.nodePackage)
+	case pythonMetadata(p):
+		add(namePython, l.opts.MaxFile, l.pythonPackage)
+	case path.Ext(p) == ".egg":
+		add(nameEgg, l.opts.MaxArchive, l.pythonEgg)
+	case javaArchive(ext):
+		add(nameJar, l.opts.MaxArchive, l.javaArchive)
+	}
+	return wanted
+}
+
+// parse runs one parser. What is parsed comes from strangers, so a parser that
+// panics has given up like one that returns an error.
+func (l *layer) parse(ctx context.Context, a analyzer, path string, c *content) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the parser broke off: %v", r)
+		}
+	}()
+	if _, err := c.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	return a.parse(ctx, path, c)
+}
+
+func (l *layer) problem(p Problem, err error) {
+	p.Reason = shorten(err.Error())
+	l.result.Problems = append(l.result.Problems, p)
+}
+
+func shorten(s string) string {
+	if len(s) > maxReason {
+		s = s[:maxReason] + "…"
+	}
+	return strings.ToValidUTF8(s, "�")
+}
+
+// finish joins what needs the whole layer and returns the result.
+func (l *layer) finish() *Result {
+	l.result.Packages = append(l.result.Packages, l.dpkg.packages(l.installed)...)
+	l.dropInstalled()
+	return &l.result
+}
+
+// dropInstalled removes what the distribution's package manager installed: the
+// distribution patches it under its own version, and its advisories speak for it.
+// Trivy decides this inside each layer, and so does this: a package manager's
+// lists from another layer don't count.
+func (l *layer) dropInstalled() {
+	for _, egg := range []string{ // distroless images no longer list these
+		"usr/lib/python2.7/argparse.egg-info",
+		"usr/lib/python2.7/lib-dynload/Python-2.7.egg-info",
+		"usr/lib/python2.7/wsgiref.egg-info",
+	} {
+		l.installed[egg] = true
+	}
+	r := &l.result
+	r.Applications = slices.DeleteFunc(r.Applications, func(a ftypes.Application) bool { return l.installed[a.FilePath] })
+	for i := range r.Applications {
+		a := &r.Applications[i]
+		a.Packages = slices.DeleteFunc(a.Packages, func(p ftypes.Package) bool { return l.installed[p.FilePath] })
+	}
+	r.Unidentified = slices.DeleteFunc(r.Unidentified, func(u Unidentified) bool { return l.installed[u.Path] })
+	r.Problems = slices.DeleteFunc(r.Problems, func(p Problem) bool {
+		switch p.Analyzer {
+		case nameGoBinary, nameNode, namePython, nameEgg, nameJar:
+			return l.installed[p.Path]
+		}
+		return false // a list must not vouch for the list of packages itself
+	})
+}

@@ -1,0 +1,218 @@
+// Package detection matches the packages of an image with a vulnerability
+// database, by Trivy's detectors.
+//
+// trivy-db keeps its handle in a package variable: a process can have one
+// database open, and Open refuses a second.
+//
+// Trivy's packages log through slog's default logger, which they replace by one
+// that keeps everything for later when they are loaded; a program that links
+// this package calls [slog.SetDefault] itself when it starts.
+package detection
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
+	"github.com/aquasecurity/trivy-db/pkg/metadata"
+	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/imagewright/imagewright/internal/fault"
+)
+
+const (
+	databaseFile = "trivy.db"
+	metadataFile = "metadata.json"
+
+	// SchemaVersion is the version of the databases this package reads.
+	SchemaVersion = trivydb.SchemaVersion
+
+	maxMetadata = 1 << 20         // bytes of metadata.json; real ones have 150
+	lockTimeout = 5 * time.Second // a writer that replaces instead of renaming holds it shorter
+)
+
+// Database is an open vulnerability database.
+type Database struct {
+	path     string
+	metadata metadata.Metadata
+}
+
+// Metadata says which version the database has and when it was made.
+func (d *Database) Metadata() metadata.Metadata { return d.metadata }
+
+// SchemaError is a database of a version this program does not read.
+type SchemaError struct {
+	Dir       string
+	Got, Want int
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("vulnerability database %s: it has schema version %d; this scanner reads version %d", e.Dir, e.Got, e.Want)
+}
+
+// ExitCode is that of something that failed.
+func (e *SchemaError) ExitCode() int { return fault.ExitFailed }
+
+// Hint says what to do.
+func (e *SchemaError) Hint() string {
+	if e.Got > e.Want {
+		return "update imagewright-scan, or name a database of the older version in db-repository"
+	}
+	return "fetch it again, or name a newer one in db-repository"
+}
+
+// Errors of Open, to be found with errors.Is.
+var (
+	ErrMissing = errors.New("it is not there")
+	ErrEmpty   = errors.New("it holds no advisories: every image would pass")
+	ErrDamaged = errors.New("it is damaged")
+)
+
+// Open opens the database in dir: trivy.db and metadata.json. Nothing is
+// written, and a damaged database is left where it is.
+//
+// Errors: [ErrMissing], [ErrEmpty], [ErrDamaged], [*SchemaError].
+func Open(dir string) (*Database, error) {
+	m, err := readMetadata(dir)
+	if err != nil {
+		return nil, describe(dir, err)
+	}
+	if m.Version != SchemaVersion {
+		return nil, &SchemaError{Dir: dir, Got: m.Version, Want: SchemaVersion}
+	}
+	path, err := filepath.Abs(filepath.Join(dir, databaseFile))
+	if err != nil {
+		return nil, describe(dir, err)
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrMissing
+	}
+	if err != nil {
+		return nil, describe(dir, err)
+	}
+	if c := (trivydb.Config{}).Connection(); c != nil && c.Path() != "" {
+		return nil, describe(dir, errors.New("another one is open in this process"))
+	}
+	if err := open(path); err != nil {
+		return nil, describe(dir, err)
+	}
+	if err := guard(func() error { return check(info.Size()) }); err != nil {
+		trivydb.Close()
+		return nil, describe(dir, err)
+	}
+	return &Database{path, m}, nil
+}
+
+// Close closes the database.
+func (d *Database) Close() error {
+	if err := guard(trivydb.Close); err != nil {
+		return describe(filepath.Dir(d.path), err)
+	}
+	return nil
+}
+
+// describe names the database in an error and says what to do about it.
+func describe(dir string, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, ErrMissing):
+		hint = "let the scan fetch it, or check db-repository"
+	case errors.Is(err, ErrEmpty), errors.Is(err, ErrDamaged):
+		hint = "remove it so that it is fetched again, or check db-repository"
+	}
+	return fault.Failed(fmt.Errorf("vulnerability database %s: %w", dir, err), hint)
+}
+
+func readMetadata(dir string) (metadata.Metadata, error) {
+	var m metadata.Metadata
+	f, err := os.Open(filepath.Join(dir, metadataFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, fmt.Errorf("%s: %w", metadataFile, ErrMissing)
+	}
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxMetadata))
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fmt.Errorf("%s: %w: %w", metadataFile, ErrDamaged, err)
+	}
+	return m, nil
+}
+
+// open makes the database at path the one trivy-db reads.
+func open(path string) error {
+	// Trivy's Init deletes a file that faults. It gets a link to delete: the
+	// database may be shared, and what is wrong with it should stay visible.
+	dir, err := os.MkdirTemp("", "imagewright-db-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) // an open file needs no name
+	if err := os.Symlink(path, filepath.Join(dir, databaseFile)); err != nil {
+		return err
+	}
+	err = guard(func() error {
+		return trivydb.Init(dir, trivydb.WithBoltOptions(&bolt.Options{ReadOnly: true, Timeout: lockTimeout}))
+	})
+	switch {
+	case err == nil, errors.Is(err, ErrDamaged):
+		return err
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return errors.New("another process is writing it")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.New("it may not be read")
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
+}
+
+// check looks at what tells a usable database from an empty or cut one. The
+// rest is the digest's business, when it is fetched.
+func check(size int64) error {
+	return trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
+		if tx.Size() > size {
+			return fmt.Errorf("%w: %d bytes long, and should be %d", ErrDamaged, size, tx.Size())
+		}
+		if tx.Bucket([]byte("vulnerability")) == nil {
+			return ErrEmpty
+		}
+		c := tx.Cursor()
+		for name, _ := c.First(); name != nil; name, _ = c.Next() {
+			switch string(name) {
+			case "vulnerability", "data-source", "Red Hat CPE":
+				continue // about advisories, and not advisories
+			}
+			if b := tx.Bucket(name); b != nil {
+				if pkg, _ := b.Cursor().First(); pkg != nil {
+					return nil
+				}
+			}
+		}
+		return ErrEmpty
+	})
+}
+
+// guard runs f and turns a fault in the mapped file, and a panic about what is
+// in it, into ErrDamaged.
+func guard(f func() error) (err error) {
+	before := debug.SetPanicOnFault(true)
+	defer debug.SetPanicOnFault(before)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+		}
+	}()
+	return f()
+}
