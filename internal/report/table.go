@@ -1,0 +1,44 @@
+package report
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/imagewright/imagewright/internal/finding"
+)
+
+// Widths of the table's columns that hold free text, in runes.
+const (
+	maxPlaceRunes   = 60
+	maxMessageRunes = 80
+)
+
+// WriteTable writes findings as a table for a terminal or a log, one line each,
+// in the order given. Nothing is written for no findings. Text from an image
+// cannot move the cursor, change colours or forge a line.
+func WriteTable(w io.Writer, findings []finding.Finding) error {
+	if len(findings) == 0 {
+		return nil
+	}
+	b := bufio.NewWriter(w)
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SEVERITY\tRULE\tWHERE\tFIX\tWHAT")
+	for _, f := range findings {
+		row := []string{
+			f.Severity.String(),
+			cut(Plain(f.Rule), maxPlaceRunes),
+			cut(Plain(f.Place.String()), maxPlaceRunes),
+			cut(Plain(cmp.Or(f.Fix, "-")), maxPlaceRunes),
+			cut(Plain(cmp.Or(f.Title, f.Message)), maxMessageRunes),
+		}
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return b.Flush()
+}
