@@ -144,7 +144,7 @@ func TestSummariesStayUnderGitHubsLimit(t *testing.T) {
 }
 
 func TestBuildOutputCannotCommandTheRunner(t *testing.T) {
-	for _, text := range []string{"::add-mask::a", "  ::set-output name=x::y", "##[error]x", "ok\n::error::x", "ok\r::error::x"} {
+	for _, text := range []string{"::add-mask::a", "  ::set-output name=x::y", "##[error]x", "text ##[error]x", "###[error]x", "ok\n::error::x", "ok\r::error::x", "\u00a0::error::x"} {
 		for size := 1; size <= len(text); size++ { // in pieces of every size
 			var log bytes.Buffer
 			_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
@@ -157,7 +157,7 @@ func TestBuildOutputCannotCommandTheRunner(t *testing.T) {
 				rest = rest[n:]
 			}
 			for _, line := range strings.FieldsFunc(log.String(), func(r rune) bool { return r == '\n' || r == '\r' }) {
-				if line = strings.TrimSpace(line); strings.HasPrefix(line, "::") || strings.HasPrefix(line, "##[") {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, "::") || strings.Contains(line, "##[") {
 					t.Errorf("in pieces of %d bytes %q reaches the runner as a command: %q", size, text, line)
 				}
 			}

@@ -174,11 +174,9 @@ func (g *githubEmitter) appendTo(variable, text string) error {
 	return f.Close()
 }
 
-// Shield breaks both forms of a workflow command at a line's start. The runner's
-// stop-commands would do it too, but a killed step would leave it deaf.
-func (g *githubEmitter) Shield(w io.Writer) io.Writer {
-	return &lineShield{to: w, commands: []string{"::", "##["}}
-}
+// Shield breaks commands instead of switching them off with stop-commands: a
+// killed step would leave the runner deaf.
+func (g *githubEmitter) Shield(w io.Writer) io.Writer { return &shield{to: w} }
 
 const truncatedNote = "\n\n(truncated)\n"
 

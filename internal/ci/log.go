@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // logEmitter is for systems that only keep a log, and for a terminal.
@@ -67,9 +68,10 @@ func MaskParts(secret string) []string {
 }
 
 // Printable returns s in one line without control characters, terminal escapes
-// or text-direction overrides, so that a hostile name cannot forge a line.
+// or text-direction overrides, so that a hostile name cannot forge a line. Nor
+// can it be a command of GitHub's older form, which counts anywhere in a line.
 func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
+	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
 			return ' '
@@ -78,54 +80,53 @@ func Printable(s string) string {
 		}
 		return r
 	}, s)
+	return strings.ReplaceAll(s, oldCommand, brokenCommand)
 }
 
-// lineShield puts a dot before each line that begins, after white space, with
-// one of commands. Lines may arrive in pieces: a start that may yet become a
-// command is held until it can be told.
-type lineShield struct {
-	to       io.Writer
-	commands []string
-	inLine   bool // past the start of a line
-	held     []byte
+// GitHub's runner takes the new form of a command at a line's start, after
+// white space, and the old one anywhere in it.
+// https://github.com/actions/runner/blob/main/src/Runner.Common/ActionCommand.cs
+const (
+	newCommand    = "::"
+	oldCommand    = "##["
+	brokenCommand = "## ["
+)
+
+// shield breaks both forms of a command in what is written through it: the new
+// one with a dot before it, the old one with a space inside. Text may arrive in
+// pieces: what may yet become a command is held until it can be told.
+type shield struct {
+	to     io.Writer
+	inLine bool // past the white space at the start of a line
+	held   []byte
 }
 
-func (s *lineShield) Write(p []byte) (int, error) {
+func (s *shield) Write(p []byte) (int, error) {
 	data := append(s.held, p...)
 	s.held = nil
 	var out bytes.Buffer
-	for len(data) > 0 {
-		if !s.inLine {
-			command, undecided := s.start(data)
-			if undecided {
-				s.held = bytes.Clone(data)
-				break
-			}
-			if command {
-				out.WriteString(". ")
-			}
+	for i := 0; i < len(data); {
+		rest := data[i:]
+		switch {
+		case !s.inLine && bytes.HasPrefix(rest, []byte(newCommand)):
+			out.WriteString(". " + newCommand)
+			i += len(newCommand)
+			s.inLine = true
+		case bytes.HasPrefix(rest, []byte(oldCommand)):
+			out.WriteString(brokenCommand)
+			i += len(oldCommand)
+		case !s.inLine && strings.HasPrefix(newCommand, string(rest)), strings.HasPrefix(oldCommand, string(rest)), !utf8.FullRune(rest):
+			s.held = bytes.Clone(rest)
+			i = len(data)
+		default:
+			r, size := utf8.DecodeRune(rest)
+			s.inLine = r != '\n' && r != '\r' && (s.inLine || !unicode.IsSpace(r))
+			out.Write(rest[:size])
+			i += size
 		}
-		end := bytes.IndexAny(data, "\r\n") + 1
-		if s.inLine = end == 0; s.inLine {
-			end = len(data)
-		}
-		out.Write(data[:end])
-		data = data[end:]
 	}
 	if _, err := s.to.Write(out.Bytes()); err != nil {
 		return 0, err
 	}
 	return len(p), nil
-}
-
-// start tells whether line begins with a command, or may once more of it is here.
-func (s *lineShield) start(line []byte) (command, undecided bool) {
-	rest := bytes.TrimLeft(line, " \t\v\f\u00a0")
-	for _, c := range s.commands {
-		if bytes.HasPrefix(rest, []byte(c)) {
-			return true, false
-		}
-		undecided = undecided || strings.HasPrefix(c, string(rest))
-	}
-	return false, undecided
 }

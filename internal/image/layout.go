@@ -98,6 +98,12 @@ func CreateLayout(dir string) (*Layout, error) {
 // Dir is the layout's directory, as it was given.
 func (l *Layout) Dir() string { return l.dir }
 
+// holds tells whether there is a blob h, of whatever size and content.
+func (l *Layout) holds(h v1.Hash) bool {
+	info, err := os.Lstat(l.blobPath(h))
+	return err == nil && h.Algorithm == "sha256" && info.Mode().IsRegular()
+}
+
 func (l *Layout) where() place {
 	return place{name: "layout " + l.dir, hint: "delete " + l.dir + " and build again"}
 }

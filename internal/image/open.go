@@ -33,7 +33,8 @@ type Options struct {
 	// Platform chooses images of an index; nil takes all.
 	Platform *v1.Platform
 	// Name chooses among several images of a layout or archive: a tag,
-	// reference or digest. Default: the only one.
+	// reference or digest. Default: the only one. In a layout the digest may be
+	// that of any manifest it holds, not only of one that index.json names.
 	Name string
 	// TempDir is for compressed archives; default: the system's.
 	TempDir string
@@ -166,6 +167,13 @@ func (o Options) openDir(_ context.Context, path string) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h, err := v1.NewHash(o.Name); err == nil && !isRoot(roots, h) {
+		// A writer that was stopped between index.json and its record leaves
+		// another root; what the record names is still there, and still counts.
+		if l.holds(h) {
+			return o.opened(l, v1.Descriptor{Digest: h, Size: unknownSize}, o.typed, nil)
+		}
+	}
 	if len(roots) == 0 {
 		_, err := l.Root()
 		return nil, err
@@ -175,6 +183,10 @@ func (o Options) openDir(_ context.Context, path string) (*Opened, error) {
 		return nil, err
 	}
 	return o.opened(l, desc, cmp.Or(stored, o.typed), nil)
+}
+
+func isRoot(roots []v1.Descriptor, h v1.Hash) bool {
+	return slices.ContainsFunc(roots, func(d v1.Descriptor) bool { return d.Digest == h })
 }
 
 // openFile opens an archive of either kind. One that is both, as docker save

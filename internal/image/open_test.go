@@ -235,3 +235,28 @@ func TestCancelledOpenStops(t *testing.T) {
 		t.Errorf("Open with a cancelled context: %v", err)
 	}
 }
+
+func TestAReaderFollowsTheDigestItWasGivenNotTheRoot(t *testing.T) {
+	dir := t.TempDir()
+	l, err := CreateLayout(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var digests []v1.Hash
+	for _, arch := range []string{"amd64", "arm64"} { // the second is the root; the first is what a record names
+		desc := putImage(t, l, hello(t, arch))
+		must(t, l.SetRoot(desc))
+		digests = append(digests, desc.Digest)
+	}
+	opened, err := Open(t.Context(), dir, Options{Name: digests[0].String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	if opened.Descriptor.Digest != digests[0] {
+		t.Errorf("opened %s, want %s", opened.Descriptor.Digest, digests[0])
+	}
+	if _, err := opened.Images(); err != nil {
+		t.Errorf("its images: %v", err)
+	}
+}

@@ -56,20 +56,24 @@ func newPipeline(steps []Step) *pipeline {
 }
 
 // input is the name of a step's input in the pipeline: its own, or with the
-// step before it where several steps have one of that name. What every step
-// has is given once. So no step sees another's credentials.
+// step before it where several steps have one of that name, so that no step
+// sees another's credentials. What every step has is given once. Prune is no
+// part of making an image, so its inputs always say whose they are.
 func (p *pipeline) input(s Step, in input.Input) string {
-	if isCommon(in.Name) || p.names[in.Name] == 1 {
+	switch {
+	case isCommon(in.Name):
 		return in.Name
+	case p.names[in.Name] > 1, s.Name == "prune":
+		return s.Name + "-" + in.Name
 	}
-	return s.Name + "-" + in.Name
+	return in.Name
 }
 
 func (p *pipeline) output(s Step, name string) string {
-	if p.names["output "+name] == 1 {
-		return name
+	if p.names["output "+name] > 1 || s.Name == "prune" {
+		return s.Name + "-" + name
 	}
-	return s.Name + "-" + name
+	return name
 }
 
 // each calls f for every input of the pipeline once, in its order.
@@ -126,8 +130,8 @@ func (p *pipeline) compositeStep(s Step, version string) mapping {
 	return append(step, entry("with", with))
 }
 
-// condition is when the pipeline runs s: a step with an input that the whole
-// pipeline can do without is skipped while that is empty.
+// condition is when the pipeline runs s: without a place to push to, it ends
+// with the scan; without a repository to prune, nothing is pruned.
 func (p *pipeline) condition(s Step) string {
 	for _, in := range s.Inputs {
 		if s.Name == "prune" && in.Name == "repositories" || s.Name == "push" && in.Name == "images" {

@@ -44,6 +44,9 @@ func (p *pipeline) template(release Release) ([]byte, error) {
 	for _, s := range p.steps {
 		own := func(in input.Input) string { return p.input(s, in) }
 		needs := slices.Clone(before)
+		if s.Name == "prune" {
+			needs = []mapping{} // it needs no image: it starts at once
+		}
 		jobs = append(jobs, entry("imagewright-"+s.Name, job(s, release.Images[s.Name], stageOf(s.Name), needs, own)))
 		before = append(before, mapping{entry("job", "imagewright-"+s.Name), entry("artifacts", true)})
 	}

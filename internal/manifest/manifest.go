@@ -100,7 +100,7 @@ func describe(in input.Input) string {
 		fmt.Fprintf(&b, " One of %s.", strings.Join(in.Enum, ", "))
 	}
 	if in.Default != "" {
-		fmt.Fprintf(&b, " Default: %s.", in.Default)
+		fmt.Fprintf(&b, " (default %s)", in.Default)
 	}
 	return b.String()
 }
