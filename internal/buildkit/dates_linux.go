@@ -1,0 +1,112 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/exporter"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/worker/base"
+)
+
+// datedWorker is a worker whose exporters date every step of a build that has a
+// source-date-epoch with exactly that time.
+//
+// BuildKit fills the history's empty dates with the time a layer came into the
+// cache, and only clamps it to the epoch. A layer cached since the last commit
+// then keeps a date that a cold build would not give it, and the same commit
+// gets another digest. The stock remedy, the build argument SOURCE_DATE_EPOCH,
+// puts the time into the cache key of every WORKDIR, so that each commit builds
+// everything after the first one again.
+//
+// https://github.com/moby/buildkit/blob/v0.34.2/exporter/containerimage/writer.go#L871
+// https://github.com/moby/buildkit/blob/v0.34.2/frontend/dockerfile/dockerfile2llb/convert.go#L1550
+type datedWorker struct{ *base.Worker }
+
+// Exporter implements worker.Worker.
+func (w *datedWorker) Exporter(name string, sm *session.Manager) (exporter.Exporter, error) {
+	e, err := w.Worker.Exporter(name, sm)
+	if err != nil {
+		return nil, err
+	}
+	return datedExporter{e}, nil
+}
+
+type datedExporter struct{ exporter.Exporter }
+
+// Resolve implements exporter.Exporter.
+func (e datedExporter) Resolve(ctx context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
+	instance, err := e.Exporter.Resolve(ctx, id, attrs)
+	if err != nil {
+		return nil, err
+	}
+	seconds, err := strconv.ParseInt(attrs[string(commonexptypes.OptKeySourceDateEpoch)], 10, 64)
+	if err != nil {
+		return instance, nil // none: BuildKit has complained about any other value
+	}
+	return datedInstance{instance, time.Unix(seconds, 0).UTC()}, nil
+}
+
+type datedInstance struct {
+	exporter.ExporterInstance
+	date time.Time
+}
+
+// Export implements exporter.ExporterInstance.
+func (e datedInstance) Export(ctx context.Context, src *exporter.Source, info exporter.ExportBuildInfo) (map[string]string, exporter.FinalizeFunc, exporter.DescriptorReference, error) {
+	src = src.Clone()
+	src.Metadata = maps.Clone(src.Metadata)
+	for key, config := range src.Metadata {
+		// "containerimage.config", or with "/" and a platform behind it
+		if key != exptypes.ExporterImageConfigKey && !strings.HasPrefix(key, exptypes.ExporterImageConfigKey+"/") {
+			continue
+		}
+		dated, err := dateHistory(config, e.date)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		src.Metadata[key] = dated
+	}
+	return e.ExporterInstance.Export(ctx, src, info)
+}
+
+// dateHistory gives every entry of an image config's history that has no date
+// the given one. Those of a base image have theirs. Nothing else changes.
+func dateHistory(config []byte, date time.Time) ([]byte, error) {
+	var image map[string]jsontext.Value
+	if err := json.Unmarshal(config, &image); err != nil {
+		return nil, fmt.Errorf("image config: %w", err)
+	}
+	if image == nil {
+		return config, nil // null: BuildKit refuses it itself
+	}
+	var history []map[string]jsontext.Value
+	if raw := image["history"]; raw != nil {
+		if err := json.Unmarshal(raw, &history); err != nil {
+			return nil, fmt.Errorf("history of the image config: %w", err)
+		}
+	}
+	stamp := jsontext.Value(strconv.Quote(date.Format(time.RFC3339)))
+	for i := range history {
+		if history[i] == nil {
+			history[i] = make(map[string]jsontext.Value)
+		}
+		if created := history[i]["created"]; created == nil || created.Kind() == 'n' {
+			history[i]["created"] = stamp
+		}
+	}
+	raw, err := json.Marshal(history, json.Deterministic(true))
+	if err != nil {
+		return nil, err
+	}
+	image["history"] = raw
+	return json.Marshal(image, json.Deterministic(true))
+}

@@ -1,0 +1,206 @@
+package buildkit
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/imagewright/imagewright/internal/image"
+	"github.com/moby/buildkit/client"
+)
+
+func TestClosingKillsWhatStillRuns(t *testing.T) {
+	o := options(t, t.TempDir())
+	e := start(t, o)
+	marker := fmt.Sprintf("imagewright-close-%d", os.Getpid())
+	dir := buildContext(t, `FROM scratch
+COPY busybox /busybox
+RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybox sleep 1; done"]
+`, nil)
+	status, running, built := make(chan *client.SolveStatus), make(chan bool, 1), make(chan error, 1)
+	go func() {
+		for s := range status {
+			if len(s.Logs) > 0 && len(running) == 0 {
+				running <- true
+			}
+		}
+	}()
+	l := newLayout(t)
+	go func() {
+		_, err := build(t.Context(), e, dir, l, nil, status)
+		built <- err
+	}()
+	select {
+	case <-running:
+	case err := <-built:
+		t.Fatalf("the build ended before its step ran: %v", err)
+	}
+	steps := bundles(t, o)
+	stop(t, e)
+	if err := <-built; err == nil {
+		t.Error("the build succeeded")
+	}
+	checkGone(t, steps)
+	if left := processes(t, marker); len(left) > 0 {
+		t.Errorf("still running: %q", left)
+	}
+}
+
+func TestNothingOfABuildOutlivesAKilledProgram(t *testing.T) {
+	o := options(t, t.TempDir())
+	marker := fmt.Sprintf("imagewright-test-%d", os.Getpid())
+	dir := buildContext(t, `FROM scratch
+COPY busybox /busybox
+RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybox sleep 1; done"]
+`, nil)
+	// It must not be the test's child's child that dies with the test binary.
+	cmd := exec.Command("/proc/self/exe", "parent", o.StateDir, dir)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		cmd.Process.Kill()
+		t.Fatalf("the program to be killed said %q, %v; want the RUN's output", line, err)
+	}
+	if len(processes(t, marker)) == 0 {
+		t.Error("no process of the RUN found while it runs: the test looks for the wrong thing")
+	}
+	steps := bundles(t, o)
+	cmd.Process.Kill()
+	cmd.Wait()
+
+	e := start(t, o) // waits for the dead engine's lock
+	eventually(t, func() string {
+		left := append(processes(t, marker), mountsBelow(t, o.StateDir)...)
+		return strings.Join(left, "\n")
+	})
+	good := buildContext(t, "FROM scratch\nCOPY busybox /busybox\nRUN [\"/busybox\", \"true\"]\n", nil)
+	mustBuild(t, e, good, newLayout(t), "1700000000")
+	checkGone(t, steps)
+	stop(t, e)
+}
+
+// bundles returns the directory of the step that runs.
+func bundles(t *testing.T, o Options) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "executor", "*", "config.json"))
+	if err != nil || len(found) != 1 {
+		t.Errorf("the running step's files: %q, %v; want one", found, err)
+	}
+	for i := range found {
+		found[i] = filepath.Dir(found[i])
+	}
+	return found
+}
+
+// checkGone checks that steps have left neither directory nor cgroup.
+func checkGone(t *testing.T, steps []string) {
+	t.Helper()
+	for _, step := range steps {
+		cgroups, err := filepath.Glob("/sys/fs/cgroup/*/buildkit/" + filepath.Base(step))
+		if _, gone := os.Stat(step); err != nil || !errors.Is(gone, os.ErrNotExist) || len(cgroups) > 0 {
+			t.Errorf("a step left %s (%v) and cgroups %q (%v)", step, gone, cgroups, err)
+		}
+	}
+}
+
+// buildAsParent builds dir and says when its first step writes something.
+func buildAsParent(state, dir string) error {
+	binary, err := testRuntime()
+	if err != nil {
+		return err
+	}
+	e, err := Start(context.Background(), Options{StateDir: state, RuntimeBinary: binary, Stderr: os.Stderr})
+	if err != nil {
+		return err
+	}
+	l, err := image.CreateLayout(filepath.Join(state, "image"))
+	if err != nil {
+		return err
+	}
+	status := make(chan *client.SolveStatus)
+	go func() {
+		for s := range status {
+			for _, log := range s.Logs {
+				fmt.Printf("%s\n", strings.TrimSpace(string(log.Data)))
+			}
+		}
+	}()
+	_, err = build(context.Background(), e, dir, l, nil, status)
+	return errors.Join(err, e.Close())
+}
+
+// eventually waits until left returns "", and fails with what it returns then.
+func eventually(t *testing.T, left func() string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	for {
+		now := left()
+		if now == "" {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("still there:\n%s", now)
+		}
+	}
+}
+
+// processes returns the command lines of those that hold marker, but for this.
+func processes(t *testing.T, marker string) []string {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, path := range paths {
+		line, err := os.ReadFile(path)
+		if err != nil || strings.Contains(path, strconv.Itoa(os.Getpid())) {
+			continue // gone already
+		}
+		if text := strings.ReplaceAll(string(line), "\x00", " "); strings.Contains(text, marker) {
+			found = append(found, path+": "+text)
+		}
+	}
+	return found
+}
+
+// mountsBelow returns this machine's mounts in dir.
+func mountsBelow(t *testing.T, dir string) []string {
+	t.Helper()
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	all, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.Lines(string(all)) {
+		if strings.Contains(line, dir) {
+			found = append(found, line)
+		}
+	}
+	return found
+}

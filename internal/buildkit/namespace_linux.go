@@ -1,0 +1,65 @@
+package buildkit
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownNamespaces fits the fresh mount and PID namespaces out: a /proc that shows
+// this PID namespace, which the runtime reads, and a runtime's directory that
+// goes with the engine.
+func ownNamespaces(runtime string) error {
+	if os.Getpid() != 1 {
+		return errors.New("not in a PID namespace of its own")
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	dir := runtimeDir(runtime)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0700"); err != nil {
+		return fmt.Errorf("mount %s: %w", dir, err)
+	}
+	return nil
+}
+
+// runtimeDir is where a runtime keeps what it knows of its containers.
+func runtimeDir(runtime string) string {
+	if isCrun(runtime) {
+		return "/run/crun"
+	}
+	return "/run/runc"
+}
+
+// removeCgroup removes the cgroup of container id from every hierarchy and
+// reports whether none is left; one with a process in it stays.
+func removeCgroup(id string) bool {
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return true // no cgroups here
+	}
+	gone := true
+	for line := range strings.Lines(string(own)) {
+		// hierarchy-ID:controllers:path, man 7 cgroups. Version 2 names none; it
+		// is mounted where version 1 has its directory of mounts, or below that.
+		_, rest, _ := strings.Cut(line, ":")
+		controllers, _, _ := strings.Cut(rest, ":")
+		mounts := []string{strings.TrimPrefix(controllers, "name=")}
+		if controllers == "" {
+			mounts = []string{"", "unified"}
+		}
+		for _, mount := range mounts {
+			// The executor's specification puts containers below this name.
+			err := unix.Rmdir(filepath.Join("/sys/fs/cgroup", mount, "buildkit", filepath.Base(id)))
+			gone = gone && (err == nil || !errors.Is(err, unix.EBUSY))
+		}
+	}
+	return gone
+}

@@ -1,0 +1,210 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/imagewright/imagewright/internal/fault"
+	"golang.org/x/sys/unix"
+)
+
+func TestAnEngineStartsAnswersAndStops(t *testing.T) {
+	dir := t.TempDir()
+	e := start(t, options(t, dir))
+	workers, err := e.Client().ListWorkers(t.Context())
+	if err != nil || len(workers) != 1 {
+		t.Errorf("ListWorkers() = %d workers, %v; want one", len(workers), err)
+	}
+	if e.Snapshotter() == "" || e.Runtime() == "" || e.Version() == "" {
+		t.Errorf("snapshotter %q, runtime %q, version %q; want all known", e.Snapshotter(), e.Runtime(), e.Version())
+	}
+	stop(t, e)
+	if mounts := mountsBelow(t, dir); len(mounts) > 0 {
+		t.Errorf("mounts are left: %q", mounts)
+	}
+}
+
+func TestASecondEngineWaitsForTheStateAndSaysForWhom(t *testing.T) {
+	o := options(t, t.TempDir())
+	first := start(t, o)
+	told := make(chan string, 1)
+	o.Wait = func(holder string) { told <- holder }
+	result := make(chan error, 1)
+	go func() {
+		second, err := Start(t.Context(), o)
+		if err == nil {
+			err = second.Close()
+		}
+		result <- err
+	}()
+	want := fmt.Sprintf("process %d on ", os.Getpid())
+	if holder := <-told; !strings.HasPrefix(holder, want) {
+		t.Errorf("told that the state is held by %q; want %q…", holder, want)
+	}
+	select {
+	case err := <-result:
+		t.Errorf("the second engine did not wait: %v", err)
+	default:
+	}
+	stop(t, first)
+	if err := <-result; err != nil {
+		t.Errorf("the second engine, once the first had stopped: %v", err)
+	}
+}
+
+func TestWaitingForTheStateEndsWithTheContext(t *testing.T) {
+	o := options(t, t.TempDir())
+	first := start(t, o)
+	defer stop(t, first)
+	ctx, cancel := context.WithCancel(t.Context())
+	o.Wait = func(string) { cancel() }
+	_, err := Start(ctx, o)
+	if !errors.Is(err, ErrStateLocked) || !errors.Is(err, context.Canceled) {
+		t.Errorf("Start() = %v; want ErrStateLocked and context.Canceled", err)
+	}
+	if fault.Hint(err) == "" || fault.Code(err) != fault.ExitFailed {
+		t.Errorf("exit code %d, hint %q; want 1 and a hint", fault.Code(err), fault.Hint(err))
+	}
+}
+
+func TestNoRuntimeIsSaidWithWhatToInstall(t *testing.T) {
+	for _, tc := range []struct{ name, named string }{
+		{"none on PATH", ""},
+		{"the named one is missing", "/nowhere/runc"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := Start(t.Context(), Options{
+				StateDir: t.TempDir(), RuntimeBinary: tc.named, Environ: []string{"PATH=" + t.TempDir() + ":relative"},
+			})
+			if !errors.Is(err, ErrNoRuntime) || fault.Code(err) != fault.ExitFailed {
+				t.Errorf("Start() = %v (exit %d); want ErrNoRuntime, exit 1", err, fault.Code(err))
+			}
+			if hint := fault.Hint(err); !strings.Contains(hint, "runc") || !strings.Contains(hint, "crun") {
+				t.Errorf("hint %q does not name both packages", hint)
+			}
+		})
+	}
+}
+
+func TestWhoIsNotRootIsToldTheWaysOut(t *testing.T) {
+	o := options(t, t.TempDir())
+	if err := syscall.Seteuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Start(t.Context(), o)
+	if err := syscall.Seteuid(0); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, ErrNotRoot) || fault.Code(err) != fault.ExitFailed {
+		t.Errorf("Start() = %v (exit %d); want ErrNotRoot, exit 1", err, fault.Code(err))
+	}
+	if hint := fault.Hint(err); !strings.Contains(hint, "sudo") || !strings.Contains(hint, "--privileged") {
+		t.Errorf("hint %q does not name sudo and --privileged", hint)
+	}
+}
+
+func TestRootInAPlainContainerIsToldTheWaysOut(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "unprivileged", t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), ErrNotRoot.Error()) || !strings.Contains(string(out), "--privileged") {
+		t.Errorf("Start without CAP_SYS_ADMIN: %v, %q; want ErrNotRoot and --privileged", err, out)
+	}
+}
+
+// startUnprivileged starts an engine as a container's root without
+// CAP_SYS_ADMIN would.
+func startUnprivileged(state string) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Effective &^= 1 << unix.CAP_SYS_ADMIN
+	data[0].Permitted &^= 1 << unix.CAP_SYS_ADMIN
+	// Capset is about one thread; Go forks from any.
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
+		uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0)
+	if errno != 0 {
+		return errno
+	}
+	binary, err := testRuntime()
+	if err != nil {
+		return err
+	}
+	e, err := Start(context.Background(), Options{StateDir: state, RuntimeBinary: binary})
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, fault.Hint(err))
+	}
+	return e.Close()
+}
+
+func TestAnEngineThatDiedIsReportedAndItsStateUsable(t *testing.T) {
+	o := options(t, t.TempDir())
+	e := start(t, o)
+	e.process.Kill()
+	<-e.exited
+	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "died") {
+		t.Errorf("Close() = %v; want that it died", err)
+	}
+	stop(t, start(t, o))
+}
+
+func TestADamagedStateIsNamed(t *testing.T) {
+	o := options(t, t.TempDir())
+	stop(t, start(t, o))
+	paths, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "containerdmeta.db"))
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("database: %q, %v", paths, err)
+	}
+	if err := os.WriteFile(paths[0], []byte(strings.Repeat("garbage ", 4096)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Start(t.Context(), o)
+	if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(fault.Hint(err), "remove "+o.StateDir) {
+		t.Errorf("Start() = %v, hint %q; want one line and to remove the state", err, fault.Hint(err))
+	}
+}
+
+func TestTheStateIsPrunedToItsSizeAtStart(t *testing.T) {
+	o := options(t, t.TempDir())
+	e := start(t, o)
+	dir := buildContext(t, "FROM scratch\nCOPY busybox /busybox\nCOPY busybox /again\n", nil)
+	mustBuild(t, e, dir, newLayout(t), "1700000000")
+	before := usage(t, e)
+	stop(t, e)
+	o.MaxSize = 1 << 20
+	e = start(t, o)
+	defer stop(t, e)
+	if after := usage(t, e); before < o.MaxSize || after > o.MaxSize {
+		t.Errorf("the state holds %d bytes, %d before; want at most %d", after, before, o.MaxSize)
+	}
+}
+
+func usage(t *testing.T, e *Engine) (sum int64) {
+	t.Helper()
+	records, err := e.Client().DiskUsage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		sum += r.Size
+	}
+	return sum
+}
+
+func TestTheEngineStartedByHandDoesNothing(t *testing.T) {
+	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{engineName}}
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "not started by hand") {
+		t.Errorf("%s: %v, %q; want exit 2 and a reason", engineName, err, out)
+	}
+}
