@@ -1,0 +1,166 @@
+package build
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+
+	"github.com/imagewright/imagewright/internal/fault"
+)
+
+// maxDockerfileBytes is far above any Dockerfile; BuildKit has such a bound too.
+const maxDockerfileBytes = 4 << 20
+
+// dockerfile is a Dockerfile read before any engine starts, so that a mistake
+// in it costs milliseconds.
+type dockerfile struct {
+	Path   string                    // absolute
+	Shown  string                    // for people and annotations: relative to the checkout where it is in it
+	Stages []instructions.Stage      // none when only the frontend that it names can tell
+	args   []instructions.ArgCommand // before the first FROM
+}
+
+// findDockerfile returns the Dockerfile's path: file, else Dockerfile (or, as
+// Docker has it, dockerfile) in the context.
+func findDockerfile(file, contextDir string, abs func(string) string) (string, error) {
+	if file != "" {
+		path := abs(file)
+		return path, regularFile(path)
+	}
+	path := filepath.Join(contextDir, "Dockerfile")
+	err := regularFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if lower := filepath.Join(contextDir, "dockerfile"); regularFile(lower) == nil {
+			return lower, nil
+		}
+	}
+	return path, err
+}
+
+func regularFile(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a file", path)
+	}
+	return err
+}
+
+// readDockerfile parses the Dockerfile at path and checks that it has target.
+func readDockerfile(path, shown, target string) (dockerfile, error) {
+	d := dockerfile{Path: path, Shown: shown}
+	f, err := os.Open(path)
+	if err != nil {
+		return d, fault.Usage(err, "")
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxDockerfileBytes+1))
+	if err != nil {
+		return d, fault.Failed(err, "")
+	}
+	if len(data) > maxDockerfileBytes {
+		return d, fault.Usage(fmt.Errorf("%s has more than %d MiB; that is no Dockerfile", shown, maxDockerfileBytes>>20), "")
+	}
+	err = d.parse(data)
+	if _, _, _, foreign := parser.DetectSyntax(data); err != nil && foreign {
+		return d, nil // another frontend may well understand it
+	}
+	if err != nil {
+		return d, syntaxError(shown, err)
+	}
+	if len(d.Stages) == 0 {
+		return d, fault.Usage(fmt.Errorf("%s: it has no FROM", shown), "")
+	}
+	if target != "" {
+		if _, ok := instructions.HasStage(d.Stages, target); !ok {
+			return d, fault.Usage(fmt.Errorf("input target: %s has no stage %q", shown, target), stageNames(d.Stages))
+		}
+	}
+	return d, nil
+}
+
+func (d *dockerfile) parse(data []byte) error {
+	ast, err := parser.Parse(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	d.Stages, d.args, err = instructions.Parse(ast.AST, nil)
+	return err
+}
+
+// declares tells whether some stage has an ARG of that name.
+func (d *dockerfile) declares(name string) bool {
+	has := func(arg *instructions.ArgCommand) bool {
+		return slices.ContainsFunc(arg.Args, func(a instructions.KeyValuePairOptional) bool { return a.Key == name })
+	}
+	for i := range d.args {
+		if has(&d.args[i]) {
+			return true
+		}
+	}
+	for _, stage := range d.Stages {
+		for _, command := range stage.Commands {
+			if arg, ok := command.(*instructions.ArgCommand); ok && has(arg) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func stageNames(stages []instructions.Stage) string {
+	var names []string
+	for _, s := range stages {
+		if s.Name != "" {
+			names = append(names, s.Name)
+		}
+	}
+	if names == nil {
+		return "no stage of it has a name; name one with FROM … AS NAME"
+	}
+	return "its stages are " + strings.Join(names, ", ")
+}
+
+// badDockerfile is a mistake in the Dockerfile.
+type badDockerfile struct {
+	File          string
+	Line, EndLine int // 0 when unknown
+	Message       string
+}
+
+func (e *badDockerfile) Error() string {
+	if e.Line == 0 {
+		return e.File + ": " + e.Message
+	}
+	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Message)
+}
+
+// ExitCode makes it bad input.
+func (e *badDockerfile) ExitCode() int { return fault.ExitUsage }
+
+// Hint is empty: the message says it all.
+func (e *badDockerfile) Hint() string { return "" }
+
+// syntaxError is err of BuildKit's parser with its place in front.
+func syntaxError(shown string, err error) error {
+	bad := &badDockerfile{File: shown, Message: err.Error()}
+	var located *parser.LocationError
+	if errors.As(err, &located) && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
+		where := located.Locations[0][0]
+		bad.Line, bad.EndLine = where.Start.Line, where.End.Line
+		bad.Message = located.Unwrap().Error()
+	}
+	// "dockerfile parse error on line 3: " says again what stands in front.
+	if _, message, ok := strings.Cut(bad.Message, fmt.Sprintf("parse error on line %d: ", bad.Line)); ok {
+		bad.Message = message
+	}
+	return bad
+}

@@ -1,0 +1,143 @@
+package build
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+
+	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/internal/record"
+	"github.com/imagewright/imagewright/internal/step"
+)
+
+const stepName = "build"
+
+// result is the image that a build made.
+type result struct {
+	Root     v1.Descriptor
+	Config   v1.Hash
+	Size     int64 // compressed bytes of config and layers
+	Platform string
+	Took     time.Duration
+	Steps    int
+	Cached   int
+}
+
+// readResult finds what response speaks of in layout.
+func readResult(response map[string]string, layout *image.Layout) (result, error) {
+	raw, err := base64.StdEncoding.DecodeString(response[exptypes.ExporterImageDescriptorKey])
+	if err != nil {
+		return result{}, fmt.Errorf("the engine's answer: %w", err)
+	}
+	var root v1.Descriptor
+	if err := json.Unmarshal(raw, &root); err != nil {
+		return result{}, fmt.Errorf("the engine's answer: %w", err)
+	}
+	// What the exporter notes beside it (dates, names) is not part of the image.
+	r := result{Root: v1.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}}
+	if r.Root.MediaType != types.OCIManifestSchema1 {
+		return r, fmt.Errorf("the build made a %s; one image for one platform is wanted", r.Root.MediaType)
+	}
+	built, err := layout.Image(root.Digest)
+	if err != nil {
+		return r, err
+	}
+	manifest, err := built.Manifest()
+	if err != nil {
+		return r, err
+	}
+	config, err := built.ConfigFile()
+	if err != nil {
+		return r, err
+	}
+	r.Config, r.Size = manifest.Config.Digest, manifest.Config.Size
+	for _, layer := range manifest.Layers {
+		r.Size += layer.Size
+	}
+	r.Root.Platform = config.Platform()
+	r.Platform = config.Platform().String()
+	return r, nil
+}
+
+// keep makes r the workspace's image: index.json, then the record, then what no
+// longer belongs to it goes. changed tells whether the last record named another
+// image. Whatever fails, the last good state is still there: readers follow the
+// record, and nothing it reaches is removed before the new one stands.
+func (r result) keep(workspace string, layout *image.Layout, f facts) (changed bool, err error) {
+	old, err := record.Read[record.Build](workspace, stepName)
+	if _, newer := errors.AsType[*record.NewerError](err); newer {
+		return false, err
+	}
+	// Any other error: there was no record, or a damaged one that this replaces.
+	changed = err != nil || old.Image.Digest != r.Root.Digest.String()
+	if err := layout.SetRoot(r.Root); err != nil {
+		return changed, err
+	}
+	err = record.Write(workspace, stepName, &record.Build{
+		Image: record.Image{
+			Digest:    r.Root.Digest.String(),
+			MediaType: string(r.Root.MediaType),
+			Size:      r.Size,
+			Platforms: []string{r.Platform},
+		},
+		Source: record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
+	})
+	if err != nil {
+		return changed, err
+	}
+	return changed, layout.Sweep(r.Root.Digest)
+}
+
+// tell hands r to the pipeline and to people.
+func (r result) tell(job *step.Job, response map[string]string, changed bool) error {
+	metadata, err := metadata(response)
+	if err != nil {
+		return err
+	}
+	job.Output("digest", r.Root.Digest.String())
+	job.Output("imageid", r.Config.String())
+	job.Output("metadata", metadata)
+	job.Output("changed", strconv.FormatBool(changed))
+	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
+		r.Root.Digest, r.Platform, bytesOf(r.Size), r.Took.Seconds(), r.Steps, r.Cached))
+	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", r.Platform, "size", bytesOf(r.Size),
+		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
+	_, err = fmt.Fprintln(job.Stdout, r.Root.Digest)
+	return err
+}
+
+// metadata is the engine's answer as buildx's --metadata-file has it: values
+// that are encoded JSON are JSON.
+func metadata(response map[string]string) (string, error) {
+	out := map[string]any{}
+	for key, value := range response {
+		out[key] = value
+		raw, err := base64.StdEncoding.DecodeString(value)
+		if err == nil && json.Valid(raw) && len(raw) > 0 && raw[0] == '{' {
+			out[key] = json.RawMessage(raw)
+		}
+	}
+	text, err := json.Marshal(out) // keys sorted
+	return string(text), err
+}
+
+// bytesOf is n for people, in powers of ten as registries count.
+func bytesOf(n int64) string {
+	const unit = 1000
+	switch {
+	case n < unit:
+		return fmt.Sprintf("%d B", n)
+	case n < unit*unit:
+		return fmt.Sprintf("%.1f kB", float64(n)/unit)
+	case n < unit*unit*unit:
+		return fmt.Sprintf("%.1f MB", float64(n)/unit/unit)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/unit/unit/unit)
+}
