@@ -1,0 +1,83 @@
+# Everything a person or a CI does here is a target; `make` alone lists them.
+#
+# One set of variables for build, vet, test and staticcheck, so that the world
+# is compiled once. trivy's libraries need jsonv2; the version comes from git
+# below, so Go need not ask git for it (it refuses a checkout it does not own).
+export GOEXPERIMENT := jsonv2
+export CGO_ENABLED  := 0
+export GOFLAGS      := -trimpath -buildvcs=false
+# runc and debootstrap live in sbin, which a plain user's PATH often lacks.
+export PATH := $(PATH):/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/imagewright/imagewright/internal/step.version=$(VERSION)
+TOOLS   := bin/tools
+
+.DEFAULT_GOAL := help
+.PHONY: help build test demo generate lint tools clean packages-build packages-demo packages-test
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/imagewright-<step>, one static binary a step
+	@mkdir -p bin
+	go build -ldflags '$(LDFLAGS)' -o bin/ ./steps/*/imagewright-*
+
+test: packages-test tools build lint ## everything .ci/run checks: lint, unit tests, end-to-end scripts, two CI runners
+	go test -timeout 30m ./...
+	cd examples/hello-go && go vet ./... && go test ./...
+
+demo: packages-demo build $(TOOLS)/.registry ## the whole pipeline on examples/hello-go, or on APP=dir; DB_REPOSITORY=… for another database
+	go build -o $(TOOLS)/demo ./test/demo
+	@$(TOOLS)/demo -db-repository '$(DB_REPOSITORY)' $(if $(APP),-app '$(APP)')
+
+generate: ## actions/, gitlab-templates/ and docs/inputs, from the declared inputs
+	go run ./steps/generate
+
+# Folders of Go source that are ours; bin, .cache and .demo hold other people's.
+SOURCE := $(wildcard steps internal test bench examples)
+
+lint: $(TOOLS)/.staticcheck packages-test ## gofmt, go vet, staticcheck, shellcheck
+	@unformatted=$$(gofmt -l $(SOURCE)); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+	shellcheck .ci/run test/packages
+
+clean: ## all that was built, fetched or made here
+	rm -rf bin .cache .demo
+
+# --- what the machine needs --------------------------------------------------
+
+# COMMAND:PACKAGE, or PACKAGE; see test/packages.
+packages-build: ; @test/packages git:git
+packages-demo:  ; @test/packages git:git runc:runc debootstrap:debootstrap debian-archive-keyring busybox-static ca-certificates
+packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellcheck:shellcheck node:nodejs npm:npm
+
+# Pinned, and each in bin/tools: nothing is installed outside this folder. A
+# stamp carries the version, so that a new version here is a new installation.
+# (go-tool NAME, PACKAGE, VERSION)
+define go-tool
+tools: $(TOOLS)/.$(1)
+$(TOOLS)/.$(1): $(TOOLS)/.$(1)@$(3)
+	@touch $$@
+$(TOOLS)/.$(1)@$(3):
+	@mkdir -p $(TOOLS)
+	@rm -f $(TOOLS)/.$(1)@*
+	GOBIN=$(CURDIR)/$(TOOLS) go install $(2)@$(3)
+	@touch $$@
+endef
+
+tools: $(TOOLS)/.gitlab-ci-local ## the pinned tools that tests use, into bin/tools
+
+$(eval $(call go-tool,registry,github.com/distribution/distribution/v3/cmd/registry,v3.1.2))
+$(eval $(call go-tool,staticcheck,honnef.co/go/tools/cmd/staticcheck,v0.8.1))
+$(eval $(call go-tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,v1.7.12))
+$(eval $(call go-tool,act,github.com/nektos/act,v0.2.89))
+
+# gitlab-ci-local and all below it, at the hashes of test/npm/package-lock.json.
+$(TOOLS)/.gitlab-ci-local: test/npm/package-lock.json | packages-test
+	@mkdir -p $(TOOLS)/.npm
+	cp test/npm/package.json test/npm/package-lock.json $(TOOLS)/.npm/
+	cd $(TOOLS)/.npm && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	ln -sfn .npm/node_modules/.bin/gitlab-ci-local $(TOOLS)/gitlab-ci-local
+	@touch $@
