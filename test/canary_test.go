@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +47,27 @@ func TestEverySecretInputHasItsScript(t *testing.T) {
 	if len(wanted) < 5 {
 		t.Errorf("only %d secret inputs found in what --help says: %q", len(wanted), slices.Sorted(maps.Keys(wanted)))
 	}
+}
+
+// TestALeakToAChildIsSeen holds the looking itself to what the scripts trust.
+func TestALeakToAChildIsSeen(t *testing.T) {
+	leak := rand.Text()
+	cmd := exec.Command("sh", "-c", "cat; true")
+	cmd.Env = append(os.Environ(), "LEAK="+leak)
+	feed, err := cmd.StdinPipe()
+	check(t, err)
+	check(t, cmd.Start())
+	w := &watch{wanted: map[string]string{leak: "LEAK"}}
+	for deadline := time.Now().Add(endTimeout); len(w.found) == 0 && time.Now().Before(deadline); {
+		for _, p := range descendants(os.Getpid()) {
+			w.look(p)
+		}
+	}
+	if len(w.found) == 0 || !strings.Contains(w.found[0], "in the environment of cat") {
+		t.Errorf("found %q; want the environment of cat", w.found)
+	}
+	check(t, feed.Close())
+	check(t, cmd.Wait())
 }
 
 // canaries is the variable with the names of a script's canaries.
@@ -202,50 +222,4 @@ func (w *watch) look(p process) {
 	if name := findForm(w.wanted, environ); name != "" && p.read("cmdline") == p.arguments && p.arguments != p.parent.arguments {
 		w.found = append(w.found, "the canary in $"+name+" is in the environment of "+p.arguments)
 	}
-}
-
-// process is one as /proc shows it. An empty argument list is a zombie's, or
-// that of one that is gone.
-type process struct {
-	id        int
-	arguments string // NUL-separated
-	parent    *process
-}
-
-// descendants returns all processes below the one with this id.
-func descendants(id int) []process {
-	paths, _ := filepath.Glob("/proc/[0-9]*/stat") // only a bad pattern is an error
-	parents := map[int]int{}
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // gone already
-		}
-		// 12 (name, which may hold anything) S 34 …
-		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		parents[child], _ = strconv.Atoi(fields[1])
-	}
-	known := map[int]*process{id: {id: id}}
-	var found []process
-	for grew := true; grew; {
-		grew = false
-		for child, parent := range parents {
-			if known[parent] == nil || known[child] != nil {
-				continue
-			}
-			p := process{id: child, parent: known[parent]}
-			p.arguments = p.read("cmdline")
-			known[child] = &p
-			found = append(found, p)
-			grew = true
-		}
-	}
-	return found
-}
-
-// read reads a file of the process in /proc: empty when it is gone.
-func (p process) read(file string) string {
-	text, _ := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.id), file))
-	return string(text)
 }

@@ -14,6 +14,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/internal/record"
 )
@@ -67,6 +68,9 @@ func TestKilledInTheMiddle(t *testing.T) {
 				run := s.start(m.step, m.args...)
 				s.awaitMiddle(m, run)
 				below := descendants(run.cmd.Process.Pid)
+				if m.step == "build" && len(below) == 0 {
+					t.Error("no process of the builder was found: the test looks for the wrong thing")
+				}
 				check(t, run.cmd.Process.Signal(signal))
 				run.await(t)
 				checkEnd(t, run, signal)
@@ -142,6 +146,9 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			s.checkNothingRuns(nil)
 			s.must(step, s.turn(times+2, args)...)
+			if step == "build" {
+				s.checkSwept()
+			}
 		})
 	}
 }
@@ -175,6 +182,17 @@ func (r *run) kill(t *testing.T, signal syscall.Signal, after time.Duration) {
 	// A program that has not come to its first instruction yet dies of SIGTERM.
 	if code := status.ExitStatus(); !status.Signaled() && code != 0 && code != 143 {
 		t.Errorf("after %v and %v: %s\n%s", after, signal, r.cmd.ProcessState, r.stderr)
+	}
+}
+
+// checkSwept looks whether a build that succeeded took away what killed ones
+// had begun to write.
+func (s *scene) checkSwept() {
+	s.t.Helper()
+	for name := range s.holdings() {
+		if strings.HasPrefix(name, "image") && strings.HasPrefix(filepath.Base(name), durable.TempPrefix) {
+			s.t.Errorf("%s of a killed build is still there", name)
+		}
 	}
 }
 
