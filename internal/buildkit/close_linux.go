@@ -20,12 +20,6 @@ func (e *Engine) Client() *client.Client { return e.client }
 // where the state directory's file system cannot be an overlay's.
 func (e *Engine) Snapshotter() string { return e.snapshotter }
 
-// Runtime returns the path of the runc or crun that runs steps.
-func (e *Engine) Runtime() string { return e.runtime }
-
-// Version returns the version of BuildKit inside, such as "v0.34.2".
-func (e *Engine) Version() string { return moduleVersion() }
-
 // Close ends the engine and frees its state. Builds that still run are killed.
 // It takes at most ten seconds, and returns an error when the engine had died
 // before or had to be killed. Further calls return what the first did.

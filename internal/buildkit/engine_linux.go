@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	ctdsnapshots "github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/plugins/snapshots/native"
-	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/moby/buildkit/cache/remotecache"
@@ -18,7 +15,6 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
-	"github.com/moby/buildkit/executor/oci"
 	"github.com/moby/buildkit/frontend"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/builder"
 	"github.com/moby/buildkit/frontend/gateway"
@@ -28,13 +24,8 @@ import (
 	"github.com/moby/buildkit/solver/bboltcachestorage"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/disk"
-	"github.com/moby/buildkit/util/network/netproviders"
-	"github.com/moby/buildkit/util/resolver"
-	resolverconfig "github.com/moby/buildkit/util/resolver/config"
-	"github.com/moby/buildkit/version"
 	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
-	"github.com/moby/buildkit/worker/runc"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -43,7 +34,7 @@ type engine struct {
 	controller  *control.Controller
 	snapshotter string
 	stopping    chan struct{}
-	executor    string // where a running step has a directory
+	steps       string // where a running step has its name
 	containers  string // where the runtime has one for each container
 }
 
@@ -70,9 +61,13 @@ func assemble(s setup) (*engine, error) {
 			e.snapshotter = "overlayfs"
 		}
 	}
-	e.executor = filepath.Join(s.Root, "runc-"+e.snapshotter, "executor")
+	root := filepath.Join(s.Root, "runc-"+e.snapshotter)
+	e.steps = filepath.Join(root, stepsName)
 	e.containers = runtimeDir(s.Runtime)
-	if err := sweep(e.executor); err != nil {
+	if err := sweep(e.steps); err != nil {
+		return nil, err
+	}
+	if err := mountMemory(filepath.Join(root, executorName)); err != nil {
 		return nil, err
 	}
 	opt, err := workerOptions(s, e.snapshotter)
@@ -94,40 +89,6 @@ func assemble(s setup) (*engine, error) {
 	o.GracefulStop = e.stopping
 	e.controller, err = control.NewController(o)
 	return e, err
-}
-
-// workerOptions are those of a worker that runs steps with an OCI runtime, in
-// the host's network.
-func workerOptions(s setup, snapshotter string) (base.WorkerOpt, error) {
-	factory := runc.SnapshotterFactory{Name: snapshotter, New: native.NewSnapshotter}
-	if snapshotter == "overlayfs" {
-		factory.New = func(root string) (ctdsnapshots.Snapshotter, error) {
-			return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
-		}
-	}
-	opt, err := runc.NewWorkerOpt(s.Root, factory, false, oci.ProcessSandbox, nil, nil,
-		netproviders.Opt{Mode: "host"}, nil, s.Runtime, "", false, nil, "", "", nil)
-	if err != nil {
-		return opt, fmt.Errorf("set the worker up: %w", err)
-	}
-	opt.Differ = &differ{store: opt.ContentStore}
-	opt.RegistryHosts = resolver.NewRegistryConfig(registries(s.PlainHTTP))
-	opt.BuildkitVersion = client.BuildkitVersion{
-		Package: version.Package, Version: version.Version, Revision: version.Revision,
-	}
-	opt.GCPolicy = collectPolicy(s)
-	return opt, nil
-}
-
-// registries are those that are not spoken to over TLS. BuildKit itself does so
-// for loopback.
-func registries(plain []string) map[string]resolverconfig.RegistryConfig {
-	m := make(map[string]resolverconfig.RegistryConfig, len(plain))
-	yes := true
-	for _, host := range plain {
-		m[host] = resolverconfig.RegistryConfig{PlainHTTP: &yes}
-	}
-	return m
 }
 
 // collectPolicy is buildkitd's, with the size that was asked for. BuildKit

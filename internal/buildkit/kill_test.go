@@ -44,7 +44,7 @@ RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybo
 	case err := <-built:
 		t.Fatalf("the build ended before its step ran: %v", err)
 	}
-	steps := bundles(t, o)
+	steps := noted(t, o)
 	stop(t, e)
 	if err := <-built; err == nil {
 		t.Error("the build succeeded")
@@ -80,7 +80,7 @@ RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybo
 	if len(processes(t, marker)) == 0 {
 		t.Error("no process of the RUN found while it runs: the test looks for the wrong thing")
 	}
-	steps := bundles(t, o)
+	steps := noted(t, o)
 	cmd.Process.Kill()
 	cmd.Wait()
 
@@ -95,15 +95,16 @@ RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybo
 	stop(t, e)
 }
 
-// bundles returns the directory of the step that runs.
-func bundles(t *testing.T, o Options) []string {
+// noted returns the name that is kept of the step that runs, and checks that
+// nothing else of it is on the disk: its environment may have secrets in it.
+func noted(t *testing.T, o Options) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "executor", "*", "config.json"))
-	if err != nil || len(found) != 1 {
-		t.Errorf("the running step's files: %q, %v; want one", found, err)
+	if files, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "executor", "*")); err != nil || len(files) > 0 {
+		t.Errorf("the running step's files are on the disk: %q, %v", files, err)
 	}
-	for i := range found {
-		found[i] = filepath.Dir(found[i])
+	found, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "steps", "*"))
+	if err != nil || len(found) != 1 {
+		t.Errorf("names of running steps: %q, %v; want one", found, err)
 	}
 	return found
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 	"golang.org/x/sys/unix"
 )
@@ -86,12 +87,7 @@ func sign(f *os.File) error {
 // after the lock is taken, so it may be empty for a moment.
 func holder(f *os.File) string {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, maxHolder))
-	text := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '�' {
-			return -1
-		}
-		return r
-	}, string(b))
+	text := ci.Printable(strings.TrimSpace(string(b)))
 	if err != nil || text == "" {
 		return "another process"
 	}

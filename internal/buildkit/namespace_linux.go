@@ -20,7 +20,12 @@ func ownNamespaces(runtime string) error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
-	dir := runtimeDir(runtime)
+	return mountMemory(runtimeDir(runtime))
+}
+
+// mountMemory makes directory dir, with something in it that goes with the
+// engine and never reaches a disk.
+func mountMemory(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}

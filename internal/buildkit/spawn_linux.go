@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ func (e *Engine) spawn(env map[string]string) (*os.File, error) {
 	cmd := &exec.Cmd{
 		Path:       "/proc/self/exe", // this very file, even when its name has gone to another
 		Args:       []string{engineName},
+		Dir:        filepath.Dir(e.lock.Name()), // the state; the checkout is nothing of its
 		Stderr:     e.log,
 		ExtraFiles: []*os.File{there, e.lock}, // linkFD, lockFD
 		SysProcAttr: &syscall.SysProcAttr{

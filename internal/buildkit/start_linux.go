@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/moby/buildkit/client"
 )
@@ -180,7 +182,10 @@ func (e *Engine) prune(ctx context.Context) error {
 // died prints the end of the engine's log and returns err.
 func (e *Engine) died(err error) error {
 	if out := e.log.String(); out != "" && e.options.Stderr != nil {
-		fmt.Fprintf(e.options.Stderr, "the BuildKit engine's last words:\n%s", printable(out))
+		fmt.Fprintln(e.options.Stderr, "the BuildKit engine's last words:")
+		for line := range strings.Lines(out) { // quotes what build steps and registries say
+			fmt.Fprintln(e.options.Stderr, ci.Printable(strings.TrimSuffix(line, "\n")))
+		}
 	}
 	return err
 }

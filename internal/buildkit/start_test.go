@@ -21,14 +21,40 @@ func TestAnEngineStartsAnswersAndStops(t *testing.T) {
 	e := start(t, options(t, dir))
 	workers, err := e.Client().ListWorkers(t.Context())
 	if err != nil || len(workers) != 1 {
-		t.Errorf("ListWorkers() = %d workers, %v; want one", len(workers), err)
+		t.Fatalf("ListWorkers() = %d workers, %v; want one", len(workers), err)
 	}
-	if e.Snapshotter() == "" || e.Runtime() == "" || e.Version() == "" {
-		t.Errorf("snapshotter %q, runtime %q, version %q; want all known", e.Snapshotter(), e.Runtime(), e.Version())
+	if e.Snapshotter() == "" {
+		t.Error("the snapshotter is not known")
+	}
+	if version := workers[0].BuildkitVersion.Version; version != moduleVersion() {
+		t.Errorf("the worker calls itself %q; want the module's version, %q", version, moduleVersion())
 	}
 	stop(t, e)
 	if mounts := mountsBelow(t, dir); len(mounts) > 0 {
 		t.Errorf("mounts are left: %q", mounts)
+	}
+}
+
+// BuildKit's set-up of its network removed what lay in net/proxy below the
+// working directory, which is a checkout.
+func TestTheWorkingDirectoryIsLeftAlone(t *testing.T) {
+	checkout := t.TempDir()
+	file := filepath.Join(checkout, "net", "proxy", "proxy.go")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, t.TempDir())
+	t.Chdir(checkout)
+	e := start(t, o)
+	if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", e.process.Pid)); dir != o.StateDir {
+		t.Errorf("the engine works in %s, %v; want its state, %s", dir, err, o.StateDir)
+	}
+	stop(t, e)
+	if _, err := os.Stat(file); err != nil {
+		t.Errorf("a file of the working directory is gone: %v", err)
 	}
 }
 
@@ -185,6 +211,19 @@ func TestTheStateIsPrunedToItsSizeAtStart(t *testing.T) {
 	defer stop(t, e)
 	if after := usage(t, e); before < o.MaxSize || after > o.MaxSize {
 		t.Errorf("the state holds %d bytes, %d before; want at most %d", after, before, o.MaxSize)
+	}
+}
+
+func TestPlainHTTPIsSpokenWhereItWasNamed(t *testing.T) {
+	hosts := registryHosts([]string{"named.lan", "port.lan:5000"})
+	for host, want := range map[string]string{
+		"named.lan": "http", "named.lan:5000": "http", "port.lan:5000": "http", "127.0.0.1:5000": "http",
+		"port.lan": "https", "port.lan:5001": "https", "docker.io": "https",
+	} {
+		got, err := hosts(host)
+		if err != nil || len(got) != 1 || got[0].Scheme != want {
+			t.Errorf("%s is reached as %v, %v; want %s", host, got, err, want)
+		}
 	}
 }
 

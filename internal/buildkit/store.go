@@ -178,9 +178,11 @@ func (w *blobWriter) begin() {
 	w.pipe, w.done, w.written = pipe, make(chan error, 1), 0
 	go func(done chan<- error) {
 		err := w.store.layout.Put(w.desc, r)
-		// A Write that waits gets the reason; after a good Put there is none.
-		r.CloseWithError(errors.Join(err, errAborted))
 		done <- err
+		if err == nil {
+			err = errAborted // after a good Put nothing more is read
+		}
+		r.CloseWithError(err) // a Write that waits gets the reason
 	}(w.done)
 }
 

@@ -1,7 +1,6 @@
 package buildkit
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,9 @@ import (
 )
 
 const (
+	executorName = "executor" // below a worker's root: where the runtime's files of a step are
+	stepsName    = "steps"    // a name for each step that runs
+
 	// stepPatience is how long the steps of a cancelled build get to go. They
 	// are sent SIGKILL at once; what takes time is the runtime tidying up.
 	stepPatience = 5 * time.Second
@@ -25,7 +27,7 @@ func (e *engine) close() error {
 	deadline := time.After(stepPatience)
 	tick := time.NewTicker(stepPoll)
 	defer tick.Stop()
-	for waiting := true; waiting && (hasDirs(e.executor) || hasDirs(e.containers)); {
+	for waiting := true; waiting && (hasDirs(e.steps) || hasDirs(e.containers)); {
 		select {
 		case <-tick.C:
 		case <-deadline:
@@ -46,24 +48,21 @@ func hasDirs(dir string) bool {
 	return false
 }
 
-// sweep removes what steps of a killed engine left in the executor's directory
-// and among the cgroups. Their mounts and processes went with its namespaces.
-func sweep(executor string) error {
-	entries, err := os.ReadDir(executor)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// sweep removes the cgroups of a killed engine's steps, which are noted in dir.
+// Their mounts and processes went with its namespaces.
+func sweep(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() {
-			continue // resolv.conf and the like: written anew
-		}
 		if !removeCgroup(e.Name()) {
 			continue // still dying; the next start takes it
 		}
-		if err := os.RemoveAll(filepath.Join(executor, e.Name())); err != nil {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("remove what a killed build left: %w", err)
 		}
 	}

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
-	"unicode"
 )
 
 const (
@@ -51,15 +49,4 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.kept)
-}
-
-// printable returns s without what could drive a terminal: the log quotes what
-// build steps and registries say.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return '�'
-		}
-		return r
-	}, s)
 }

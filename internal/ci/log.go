@@ -67,20 +67,28 @@ func MaskParts(secret string) []string {
 	return parts
 }
 
-// Printable returns s in one line without control characters, terminal escapes
-// or text-direction overrides, so that a hostile name cannot forge a line. Nor
-// can it be a command of GitHub's older form, which counts anywhere in a line.
+// Printable makes s fit to stand in a line of a terminal or a log: line breaks
+// become spaces; what does not print (control characters, terminal escapes,
+// text-direction overrides, invalid UTF-8) becomes visible as \u001b or \xff. Nor
+// can it be a command of GitHub's older form, which counts anywhere in a line;
+// the new form counts at the line's start, so s must not stand there.
 func Printable(s string) string {
-	s = strings.Map(func(r rune) rune {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
 		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case !unicode.IsPrint(r) && r != ' ':
-			return unicode.ReplacementChar
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '\n' || r == '\r' || r == '\t':
+			b.WriteByte(' ')
+		case !unicode.IsPrint(r): // control and format characters, all spaces but U+0020
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
 		}
-		return r
-	}, s)
-	return strings.ReplaceAll(s, oldCommand, brokenCommand)
+		i += size
+	}
+	return strings.ReplaceAll(b.String(), oldCommand, brokenCommand)
 }
 
 // GitHub's runner takes the new form of a command at a line's start, after

@@ -12,12 +12,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -71,7 +67,7 @@ type Options struct {
 // Client talks to registries. Its methods may be called at the same time.
 type Client struct {
 	keychain  authn.Keychain
-	plain     []string
+	plain     auth.PlainHTTP
 	access    Access
 	userAgent string
 	log       *slog.Logger
@@ -93,6 +89,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		keychain:  o.Keychain,
+		plain:     o.PlainHTTP,
 		access:    o.Access,
 		userAgent: o.UserAgent,
 		log:       o.Log,
@@ -113,9 +110,6 @@ func New(o Options) (*Client, error) {
 	if proxy == nil {
 		proxy = http.ProxyFromEnvironment
 	}
-	for _, h := range o.PlainHTTP {
-		c.plain = append(c.plain, strings.ToLower(strings.TrimSpace(h)))
-	}
 	c.direct = &retrying{client: c, next: newTransport(roots, proxy)}
 	c.http = &http.Client{Transport: &authenticated{c}, CheckRedirect: c.checkRedirect}
 	return c, nil
@@ -125,7 +119,7 @@ func New(o Options) (*Client, error) {
 // is spoken to without TLS.
 func (c *Client) Reference(s string) (name.Reference, error) {
 	ref, err := name.ParseReference(s)
-	if err != nil || !c.plainHTTP(ref.Context().RegistryStr()) {
+	if err != nil || !c.plain.Has(ref.Context().RegistryStr()) {
 		return ref, err
 	}
 	return name.ParseReference(s, name.Insecure)
@@ -134,60 +128,10 @@ func (c *Client) Reference(s string) (name.Reference, error) {
 // Repository parses the name of a repository, as Reference does.
 func (c *Client) Repository(s string) (name.Repository, error) {
 	repo, err := name.NewRepository(s)
-	if err != nil || !c.plainHTTP(repo.RegistryStr()) {
+	if err != nil || !c.plain.Has(repo.RegistryStr()) {
 		return repo, err
 	}
 	return name.NewRepository(s, name.Insecure)
-}
-
-// plainHTTP says whether host is spoken to without TLS.
-func (c *Client) plainHTTP(host string) bool {
-	host = strings.ToLower(host)
-	return isLoopback(host) || slices.Contains(c.plain, host) || slices.Contains(c.plain, hostname(host))
-}
-
-// hostname is host without its port and brackets.
-func hostname(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		return h
-	}
-	return strings.Trim(host, "[]")
-}
-
-func isLoopback(host string) bool {
-	h := strings.ToLower(hostname(host))
-	if h == "localhost" || strings.HasSuffix(h, ".localhost") { // RFC 6761, 6.3
-		return true
-	}
-	ip, err := netip.ParseAddr(h)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// mayReach says whether an answer from the host from may send us to the host
-// to. Else a registry, or whoever answers for it, could make us talk to a
-// machine's metadata service or to a neighbour that trusts our network. Names
-// that resolve to private addresses are let through: the ordinary registry on
-// a company's network redirects to its ordinary storage.
-func mayReach(from, to string) bool {
-	if strings.EqualFold(hostname(from), hostname(to)) {
-		return true
-	}
-	if isLoopback(to) {
-		return isLoopback(from)
-	}
-	ip, err := netip.ParseAddr(hostname(to))
-	if err != nil {
-		return true
-	}
-	ip = ip.Unmap()
-	if ip.IsLinkLocalUnicast() || ip.IsUnspecified() || ip.IsMulticast() {
-		return false
-	}
-	if !ip.IsPrivate() {
-		return true
-	}
-	own, err := netip.ParseAddr(hostname(from))
-	return isLoopback(from) || err == nil && own.Unmap().IsPrivate()
 }
 
 // get sends a request without a body.
@@ -220,7 +164,7 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 // url is the address of a part of t's repository.
 func (c *Client) url(t target, kind, rest string) string {
 	scheme := "https"
-	if c.plainHTTP(t.host()) {
+	if c.plain.Has(t.host()) {
 		scheme = "http"
 	}
 	return scheme + "://" + t.host() + "/v2/" + t.repo.RepositoryStr() + "/" + kind + "/" + rest

@@ -245,8 +245,8 @@ func TestPlainHTTPIsForLoopbackAndWhatWasNamed(t *testing.T) {
 		"registry.lan:5000": true, "registry.lan": false, "old.lan:81": true,
 		"10.0.0.7:5000": false, "192.168.1.2": false, "ghcr.io": false, "localhost.example.com": false, "127.0.0.1.example.com": false,
 	} {
-		if got := c.plainHTTP(host); got != want {
-			t.Errorf("plainHTTP(%q) = %v, want %v", host, got, want)
+		if got := c.plain.Has(host); got != want {
+			t.Errorf("plain.Has(%q) = %v, want %v", host, got, want)
 		}
 	}
 }

@@ -51,6 +51,18 @@ func TestADigestThatIsALieIsAnError(t *testing.T) {
 	}
 }
 
+func TestABlobOfLessThanNothingIsRefused(t *testing.T) {
+	s := registrytest.Fake(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "content") })
+	c, _ := newClient(t, Options{})
+	d := v1.Descriptor{Digest: sum([]byte("content")), Size: -1}
+	if r, err := c.Blob(t.Context(), repository(t, c, s.Host+"/app"), d); err == nil {
+		defer r.Close()
+		if _, err = io.ReadAll(r); err == nil {
+			t.Error("a manifest says that its blob has -1 bytes, and it is read")
+		}
+	}
+}
+
 func TestAManifestTooLargeIsNotRead(t *testing.T) {
 	s := registrytest.Fake(t, func(w http.ResponseWriter, r *http.Request) {
 		io.CopyN(w, zeros{}, MaxManifest+10)

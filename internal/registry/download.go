@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"hash"
 	"io"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 // until the blob is closed.
 func (c *Client) Blob(ctx context.Context, repo name.Repository, d v1.Descriptor) (io.ReadCloser, error) {
 	hasher, err := v1.Hasher(d.Digest.Algorithm)
+	if err == nil && d.Size < 0 {
+		err = fmt.Errorf("blob %s: %d bytes are no size", d.Digest, d.Size)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/imagewright/imagewright/internal/ci"
 )
 
 // maxErrorBody bounds what is read of an answer that says no.
@@ -193,17 +194,12 @@ func redact(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// printable bounds s and replaces what a terminal would act on.
+// printable bounds s and makes it fit for a line.
 func printable(s string, limit int) string {
 	if len(s) > limit {
 		s = strings.ToValidUTF8(s[:limit], "") + "…"
 	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
+	return ci.Printable(s)
 }
 
 // Status returns the status of the answer that err is about, or 0.

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/imagewright/imagewright/internal/registry/auth"
 )
 
 // session is what a client has learned about one registry.
@@ -50,11 +51,11 @@ func (s *session) hello(ctx context.Context) error {
 		return nil
 	}
 	protocol := "https"
-	if s.client.plainHTTP(s.host) {
+	if s.client.plain.Has(s.host) {
 		protocol = "http"
 	}
 	resp, err := s.ping(ctx, protocol)
-	if isLoopback(s.host) && speaksTLS(resp, err) {
+	if auth.IsLoopback(s.host) && speaksTLS(resp, err) {
 		if resp != nil {
 			discard(resp)
 		}
@@ -164,7 +165,7 @@ func (s *session) authorization(ctx context.Context, t target, scope, stale stri
 	case ch.scheme == "bearer":
 		return s.bearerToken(ctx, ch, credentials, scope, stale)
 	case ch.scheme == "basic" && credentials.Username != "" && credentials.Password != "":
-		return authorization{header: basicHeader(credentials)}, nil
+		return authorization{header: auth.BasicHeader(credentials)}, nil
 	}
 	return authorization{}, nil
 }
@@ -186,10 +187,6 @@ func (s *session) credentials(ctx context.Context, t target) (*authn.AuthConfig,
 func (s *session) anonymous(t target) bool {
 	a, err := authn.Resolve(context.Background(), s.client.keychain, t.repo)
 	return err == nil && a == authn.Anonymous
-}
-
-func basicHeader(credentials *authn.AuthConfig) string {
-	return "Basic " + base64.StdEncoding.EncodeToString([]byte(credentials.Username+":"+credentials.Password))
 }
 
 // hide remembers secrets that errors must not show.

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/imagewright/imagewright/internal/registry/auth"
 )
 
 const (
@@ -64,9 +66,9 @@ func (c *Client) checkAddress(host string, u *url.URL) error {
 		return fmt.Errorf("%s is no address for http", u.Scheme)
 	case u.User != nil:
 		return errors.New("the address has credentials in it")
-	case !mayReach(host, u.Host):
+	case !auth.MayReach(host, u.Host):
 		return fmt.Errorf("%s is on a private network and %s is not", u.Host, host)
-	case u.Scheme == "http" && u.Host != host && !c.plainHTTP(u.Host) && !c.plainHTTP(host):
+	case u.Scheme == "http" && u.Host != host && !c.plain.Has(u.Host) && !c.plain.Has(host):
 		// The same host with http is a registry that does not know of the TLS
 		// in front of it; the transport puts the scheme right.
 		return fmt.Errorf("%s is plain HTTP and %s is not", u.Host, host)

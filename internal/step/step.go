@@ -152,6 +152,14 @@ func (j *Job) Rel(path string) string {
 	return path
 }
 
+// CABundle returns the path of the input ca-bundle, absolute; "" for none.
+func (j *Job) CABundle() string {
+	if j.common.CABundle == "" {
+		return ""
+	}
+	return j.Abs(j.common.CABundle)
+}
+
 // Proxy tells which proxy a request goes through: the inputs', else the
 // environment's.
 func (j *Job) Proxy() func(*http.Request) (*url.URL, error) {

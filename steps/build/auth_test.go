@@ -2,13 +2,14 @@ package build
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/moby/buildkit/session/auth"
+	sessionauth "github.com/moby/buildkit/session/auth"
 	"golang.org/x/crypto/nacl/sign"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,25 +56,26 @@ func TestTokensAreFetchedHere(t *testing.T) {
 		name  string
 		keys  keys
 		want  string
+		life  int64 // seconds, 0 for the engine's own idea
 		asked string
 	}{
-		{"user and password", keys{"127.0.0.1:5000", authn.AuthConfig{Username: "me", Password: "secret"}}, "token of me", "GET service repository:app:pull"},
-		{"identity token", keys{"127.0.0.1:5000", authn.AuthConfig{IdentityToken: "secret"}}, "token of ", "POST service repository:app:pull"},
-		{"bearer token", keys{"127.0.0.1:5000", authn.AuthConfig{RegistryToken: "mine"}}, "mine", ""},
-		{"nobody", keys{}, "token of anonymous", "GET service repository:app:pull"},
+		{"user and password", keys{"127.0.0.1:5000", authn.AuthConfig{Username: "me", Password: "secret"}}, "token of me", 300, "GET service repository:app:pull"},
+		{"identity token", keys{"127.0.0.1:5000", authn.AuthConfig{IdentityToken: "secret"}}, "token of ", 300, "POST service repository:app:pull"},
+		{"bearer token", keys{"127.0.0.1:5000", authn.AuthConfig{RegistryToken: "mine"}}, "mine", 0, ""},
+		{"nobody", keys{}, "token of anonymous", 300, "GET service repository:app:pull"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var asked []string
 			service := tokenService(t, &asked)
-			c := newCredentials(tc.keys, nil, service.Client())
-			got, err := c.FetchToken(t.Context(), &auth.FetchTokenRequest{
+			c := newCredentials(tc.keys, nil, http.DefaultTransport)
+			got, err := c.FetchToken(t.Context(), &sessionauth.FetchTokenRequest{
 				Host: "127.0.0.1:5000", Realm: service.URL, Service: "service", Scopes: []string{"repository:app:pull"},
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Token != tc.want || got.ExpiresIn <= 0 {
-				t.Errorf("token is %q for %d s, want %q", got.Token, got.ExpiresIn, tc.want)
+			if got.Token != tc.want || got.ExpiresIn != tc.life {
+				t.Errorf("token is %q for %d s, want %q for %d s", got.Token, got.ExpiresIn, tc.want, tc.life)
 			}
 			if s := strings.Join(asked, ";"); s != tc.asked {
 				t.Errorf("the service was asked %q, want %q", s, tc.asked)
@@ -85,8 +87,8 @@ func TestTokensAreFetchedHere(t *testing.T) {
 func TestRefusedTokenNamesTheRegistryAlone(t *testing.T) {
 	var asked []string
 	service := tokenService(t, &asked)
-	c := newCredentials(keys{"127.0.0.1:5000", authn.AuthConfig{Username: "me", Password: "wr0ng"}}, nil, service.Client())
-	_, err := c.FetchToken(t.Context(), &auth.FetchTokenRequest{Host: "127.0.0.1:5000", Realm: service.URL})
+	c := newCredentials(keys{"127.0.0.1:5000", authn.AuthConfig{Username: "me", Password: "wr0ng"}}, nil, http.DefaultTransport)
+	_, err := c.FetchToken(t.Context(), &sessionauth.FetchTokenRequest{Host: "127.0.0.1:5000", Realm: service.URL})
 	if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "127.0.0.1:5000") {
 		t.Errorf("error %v, want Unauthenticated and the registry's name", err)
 	}
@@ -95,29 +97,46 @@ func TestRefusedTokenNamesTheRegistryAlone(t *testing.T) {
 	}
 }
 
-func TestPasswordIsNotSentInClearText(t *testing.T) {
+// roundTrip is a transport.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestNobodyButTheTokenServerHearsThePassword(t *testing.T) {
 	for _, tc := range []struct {
-		host, realm string
-		plain       []string
-		login       authn.AuthConfig
-		refused     bool
+		name, host, realm string
+		plain             []string
+		asked             bool
 	}{
-		{"registry.example.org", "http://auth.example.org/token", nil, authn.AuthConfig{Username: "me", Password: "secret"}, true},
-		{"registry.example.org", "https://auth.example.org/token", nil, authn.AuthConfig{Username: "me", Password: "secret"}, false},
-		{"registry.example.org", "http://auth.example.org/token", nil, authn.AuthConfig{}, false},
-		{"registry.example.org:5000", "http://auth.example.org/token", []string{"registry.example.org:5000"}, authn.AuthConfig{Username: "me", Password: "secret"}, false},
+		{"over TLS", "registry.example.org", "https://auth.example.org/token", nil, true},
+		{"in clear text", "registry.example.org", "http://auth.example.org/token", nil, false},
+		{"in clear text where only the registry is trusted so", "registry.example.org:5000", "http://auth.example.org/token", []string{"registry.example.org:5000"}, false},
+		{"in clear text where both are", "registry.example.org:5000", "http://auth.example.org/token", []string{"registry.example.org", "auth.example.org"}, true},
+		{"a machine's metadata service", "registry.example.org", "https://169.254.169.254/token", nil, false},
+		{"no address", "registry.example.org", "file:///etc/passwd", nil, false},
 	} {
-		c := newCredentials(nil, tc.plain, nil)
-		err := c.checkRealm(tc.host, tokenOptions(tc.realm, tc.login))
-		if refused := status.Code(err) == codes.PermissionDenied; refused != tc.refused {
-			t.Errorf("%s, realm %s, plain HTTP %v: error %v, want refused = %v", tc.host, tc.realm, tc.plain, err, tc.refused)
+		var asked []string
+		transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.Host)
+			return &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"https://sub." + r.URL.Host}}, Body: http.NoBody, Request: r}, nil
+		})
+		for _, login := range []authn.AuthConfig{{Username: "me", Password: "s3cr3t"}, {IdentityToken: "s3cr3t"}, {}} {
+			asked = nil
+			c := newCredentials(keys{tc.host, login}, tc.plain, transport)
+			_, err := c.FetchToken(t.Context(), &sessionauth.FetchTokenRequest{Host: tc.host, Realm: tc.realm})
+			if err == nil || (len(asked) == 1) != tc.asked || len(asked) > 1 {
+				t.Errorf("%s: asked %q, error %v; want the realm asked = %v, and no redirect followed", tc.name, asked, err, tc.asked)
+			}
+			if strings.Contains(fmt.Sprint(err), "s3cr3t") {
+				t.Errorf("%s: error shows the password: %v", tc.name, err)
+			}
 		}
 	}
 }
 
 func TestDockerHubGoesByItsOldName(t *testing.T) {
 	c := newCredentials(keys{"index.docker.io", authn.AuthConfig{Username: "me", Password: "secret"}}, nil, nil)
-	got, err := c.Credentials(t.Context(), &auth.CredentialsRequest{Host: hubHost})
+	got, err := c.Credentials(t.Context(), &sessionauth.CredentialsRequest{Host: hubHost})
 	if err != nil || got.Username != "me" || got.Secret != "secret" {
 		t.Errorf("credentials are %v, %v; want me and secret", got, err)
 	}
@@ -125,12 +144,12 @@ func TestDockerHubGoesByItsOldName(t *testing.T) {
 
 func TestAuthorityIsProvedByItsKey(t *testing.T) {
 	c, other := newCredentials(nil, nil, nil), newCredentials(nil, nil, nil)
-	authority, err := c.GetTokenAuthority(t.Context(), &auth.GetTokenAuthorityRequest{Host: "r", Salt: []byte("salt")})
+	authority, err := c.GetTokenAuthority(t.Context(), &sessionauth.GetTokenAuthorityRequest{Host: "r", Salt: []byte("salt")})
 	if err != nil {
 		t.Fatal(err)
 	}
 	verify := func(c *credentials, host string) bool {
-		answer, err := c.VerifyTokenAuthority(t.Context(), &auth.VerifyTokenAuthorityRequest{Host: host, Salt: []byte("salt"), Payload: []byte("question")})
+		answer, err := c.VerifyTokenAuthority(t.Context(), &sessionauth.VerifyTokenAuthorityRequest{Host: host, Salt: []byte("salt"), Payload: []byte("question")})
 		if err != nil {
 			t.Fatal(err)
 		}

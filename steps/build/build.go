@@ -73,8 +73,8 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 	return err
 }
 
-func (s *Step) build(ctx context.Context, job *step.Job) error {
-	begun := time.Now()
+// plan makes the plan, and has its secrets hidden.
+func (s *Step) plan(ctx context.Context, job *step.Job) (*plan, facts, error) {
 	warn := func(err error) { job.Log.Warn("the checkout's git data cannot be read", "error", err) }
 	around := surroundings{
 		dir: job.Dir, workspace: job.Workspace, fork: job.CI.Fork,
@@ -84,10 +84,19 @@ func (s *Step) build(ctx context.Context, job *step.Job) error {
 	}
 	p, err := newPlan(&s.inputs, around)
 	if err != nil {
-		return err
+		return nil, around.facts, err
 	}
 	for _, secret := range p.secrets {
 		job.Mask(string(secret))
+	}
+	return p, around.facts, nil
+}
+
+func (s *Step) build(ctx context.Context, job *step.Job) error {
+	begun := time.Now()
+	p, facts, err := s.plan(ctx, job)
+	if err != nil {
+		return err
 	}
 	watcher := newWatcher(p.secrets)
 	display, err := newDisplay(s.inputs.Progress, job.Untrusted(), step.Terminal(job.Stderr))
@@ -95,6 +104,10 @@ func (s *Step) build(ctx context.Context, job *step.Job) error {
 		return err
 	}
 	attachables, err := s.session(job, p)
+	if err != nil {
+		return err
+	}
+	last, err := lastDigest(job.Workspace)
 	if err != nil {
 		return err
 	}
@@ -116,24 +129,23 @@ func (s *Step) build(ctx context.Context, job *step.Job) error {
 	if err := engine.Close(); err != nil {
 		job.Log.Warn("the engine did not end in order; its cache may have lost this build", "error", err)
 	}
-	made, err := readResult(response, layout)
+	made, err := readResult(response, layout, p.platform)
 	if err != nil {
 		return err
 	}
 	made.Took = time.Since(begun)
 	made.Steps, made.Cached = watcher.steps()
-	changed, err := made.keep(job.Workspace, layout, around.facts)
-	if err != nil {
+	if err := made.keep(job.Workspace, layout, facts); err != nil {
 		return err
 	}
-	return made.tell(job, response, changed)
+	return made.tell(job, response, last != made.Root.Digest.String())
 }
 
 // session is what the engine may ask this process for while it builds: the
 // secrets, and credentials for registries.
 func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 	in := &s.inputs
-	authorities, err := auth.CAs(caBundle(job, in))
+	authorities, err := auth.CAs(job.CABundle())
 	if err != nil {
 		return nil, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
 	}
@@ -146,28 +158,20 @@ func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = job.Proxy()
 	transport.TLSClientConfig = &tls.Config{RootCAs: authorities}
-	const tokenTimeout = 30 * time.Second // a token service answers in milliseconds
 	return []session.Attachable{
 		secretsprovider.FromMap(p.secrets),
-		newCredentials(keychain, in.Insecure, &http.Client{Transport: transport, Timeout: tokenTimeout}),
+		newCredentials(keychain, in.Insecure, transport),
 	}, nil
-}
-
-func caBundle(job *step.Job, in *Inputs) string {
-	if in.CABundle == "" {
-		return ""
-	}
-	return job.Abs(in.CABundle)
 }
 
 // start starts the engine.
 func (s *Step) start(ctx context.Context, job *step.Job, p *plan) (*buildkit.Engine, error) {
 	in := &s.inputs
-	return buildkit.Start(ctx, buildkit.Options{
+	engine, err := buildkit.Start(ctx, buildkit.Options{
 		StateDir:      stateDir(job, in),
 		RuntimeBinary: in.Runtime,
 		PlainHTTP:     in.Insecure,
-		CABundle:      caBundle(job, in),
+		CABundle:      job.CABundle(),
 		MaxSize:       p.stateLimit,
 		Environ:       withProxies(job.Environ, in.Common),
 		Log:           job.Log,
@@ -176,6 +180,10 @@ func (s *Step) start(ctx context.Context, job *step.Job, p *plan) (*buildkit.Eng
 			job.Log.Info("another build uses this builder; waiting for it", "holder", holder)
 		},
 	})
+	if err == nil && engine.Snapshotter() == "native" {
+		job.Log.Warn("layers are copied, which is slow: the file system of state-dir takes no overlay", "dir", stateDir(job, in))
+	}
+	return engine, err
 }
 
 func stateDir(job *step.Job, in *Inputs) string {

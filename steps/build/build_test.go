@@ -120,6 +120,21 @@ func TestOutputsAndSummaryNameTheImage(t *testing.T) {
 	}
 }
 
+func TestRecordOfANewerVersionIsFoundBeforeTheBuild(t *testing.T) {
+	dir := checkout(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", ".imagewright/record/build.json": `{"version":2}`})
+	state := filepath.Join(t.TempDir(), "state")
+	o := run{dir: dir, state: state}.build(t)
+	if o.code != 2 || !strings.Contains(o.stderr, "has version 2") {
+		t.Errorf("exit code %d, want 2 and the version:\n%s", o.code, o.stderr)
+	}
+	if _, err := os.Stat(state); err == nil {
+		t.Error("an engine was started")
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, ".imagewright/record/build.json")); err != nil || string(text) != `{"version":2}` {
+		t.Errorf("the record is %q now, %v", text, err)
+	}
+}
+
 func TestMetadataIsWhatBuildxWrites(t *testing.T) {
 	got, err := metadata(map[string]string{"containerimage.digest": "sha256:1", "containerimage.descriptor": "eyJhIjoxfQ=="})
 	if err != nil {

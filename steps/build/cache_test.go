@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -49,11 +50,17 @@ func TestWhatBuildKitWouldIgnoreIsAUsageError(t *testing.T) {
 		{"src where a cache is written", "cache-to", []string{"type=local,src=x"}, "attribute src is not known"},
 		{"attribute twice", "cache-to", []string{"type=local,dest=x,dest=y"}, "given twice"},
 		{"no boolean", "cache-to", []string{"type=local,dest=x,ignore-error=maybe"}, "want true or false"},
+		{"a compression that makes other layers", "cache-to", []string{"type=local,dest=x,compression=zstd"}, "attribute compression is not known"},
+		{"another type, with its key", "cache-to", []string{"type=s3,secret_access_key=c4n4ry"}, "want registry or local"},
+		{"a key alone", "cache-to", []string{"type=local,c4n4ry"}, "an attribute has no value"},
 		{"two caches in one place", "cache-to", []string{"type=local,dest=x", "type=local,dest=x,mode=max"}, "already written there"},
-		{"no value", "cache-to", []string{"type=local,dest"}, `attribute "dest" has no value`},
+		{"no value", "cache-to", []string{"type=local,dest"}, "an attribute has no value"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := cacheEntries(tc.input, tc.records, func(path string) string { return path })
+			if strings.Contains(fmt.Sprint(err), "c4n4ry") {
+				t.Errorf("%s: the error shows a key: %v", tc.input, err)
+			}
 			if fault.Code(err) != fault.ExitUsage || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%s %q: error %v (exit code %d), want exit code 2 and %q", tc.input, tc.records, err, fault.Code(err), tc.want)
 			}

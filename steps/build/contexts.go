@@ -55,8 +55,19 @@ func (p *plan) addContexts(in *Inputs, s surroundings) error {
 		local := "named-" + strconv.Itoa(i) // not c.Name: "context" and "dockerfile" are taken
 		switch {
 		case c.Dir != "":
-			if err := mount(local, c.Dir); err != nil {
+			resolved, err := filepath.EvalSymlinks(c.Dir)
+			if err == nil {
+				err = mount(local, resolved)
+			}
+			if err != nil {
 				return fault.Usage(fmt.Errorf("input build-contexts: %s: %w", c.Name, err), "")
+			}
+			// Named by the workflow, which may well name one outside; but a link
+			// in the checkout is the fork's.
+			if relative, err := filepath.Rel(s.dir, c.Dir); err == nil && filepath.IsLocal(relative) {
+				if err := s.stayInside("build-contexts", resolved); err != nil {
+					return err
+				}
 			}
 			p.attrs["context:"+c.Name] = "local:" + local
 		case c.Image != "":
@@ -74,14 +85,15 @@ func (p *plan) addContexts(in *Inputs, s surroundings) error {
 func namedContexts(records []string, abs func(string) string) ([]namedContext, error) {
 	var out []namedContext
 	seen := map[string]bool{}
-	for _, record := range records {
+	for i, record := range records {
 		c, err := parseNamedContext(record, abs)
 		if err != nil {
-			return nil, fault.Usage(fmt.Errorf("input build-contexts: %q: %w", record, err),
+			// The record is not shown: an address may have a token in it.
+			return nil, fault.Usage(fmt.Errorf("input build-contexts, entry %d: %w", i+1, err),
 				"write NAME=DIRECTORY, NAME=docker-image://REFERENCE or NAME=oci-layout://PATH@sha256:…")
 		}
 		if seen[c.Name] {
-			return nil, fault.Usage(fmt.Errorf("input build-contexts: %q: %s is given twice", record, c.Name), "")
+			return nil, fault.Usage(fmt.Errorf("input build-contexts, entry %d: %s is given twice", i+1, c.Name), "")
 		}
 		seen[c.Name] = true
 		out = append(out, c)

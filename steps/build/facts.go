@@ -77,8 +77,9 @@ func (f facts) imageDate(args map[string]string, getenv func(string) string) (ti
 	if value == "" {
 		return f.Date.UTC().Truncate(time.Second), nil
 	}
+	const year10000 = 253402300800 // has no RFC 3339 form
 	seconds, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || seconds < 0 {
+	if err != nil || seconds < 0 || seconds >= year10000 {
 		return time.Time{}, fault.Usage(fmt.Errorf("%s: %s=%q is not accepted; want seconds since 1970", where, epochArg, value), "")
 	}
 	return time.Unix(seconds, 0).UTC(), nil

@@ -50,8 +50,14 @@ func TestImageDate(t *testing.T) {
 			t.Errorf("%s: %s, want %s", tc.name, got.Format(time.RFC3339), tc.want)
 		}
 	}
-	if _, err := (facts{}).imageDate(map[string]string{epochArg: "context"}, func(string) string { return "" }); err == nil {
-		t.Error("SOURCE_DATE_EPOCH=context is accepted for a local context, where BuildKit ignores it")
+	for value, why := range map[string]string{
+		"context":      "BuildKit ignores it for a local context",
+		"-1":           "it is no time",
+		"253402300800": "no image config can say the year 10000",
+	} {
+		if _, err := (facts{}).imageDate(map[string]string{epochArg: value}, func(string) string { return "" }); err == nil {
+			t.Errorf("SOURCE_DATE_EPOCH=%s is accepted; %s", value, why)
+		}
 	}
 }
 

@@ -84,8 +84,9 @@ func explain(err error, d dockerfile, w *watcher) *failure {
 		f.explainRun(err, exit, w)
 		return f
 	}
-	f.Message, f.hint = reason(err)
-	f.Message = w.line(f.Message)
+	message, hint := reason(err)
+	f.Message = w.line(strings.ReplaceAll(message, "failed to ", "")) // says nothing that an error doesn't
+	f.hint = hint
 	return f
 }
 
@@ -146,7 +147,10 @@ func shorten(s string) string {
 var (
 	resolving = regexp.MustCompile(`failed to (?:resolve source metadata for|fetch) (\S+?): (.*)`)
 	missing   = regexp.MustCompile(`failed to calculate checksum of ref .*"/?([^"]*)": not found`)
+	wrapped   = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
 )
+
+const login = "give registry, username and password, or log in with DOCKER_CONFIG"
 
 // reason says in one sentence why a build failed, and what to do.
 func reason(err error) (message, hint string) {
@@ -156,6 +160,13 @@ func reason(err error) (message, hint string) {
 	}
 	if m := resolving.FindStringSubmatch(text); m != nil {
 		return imageReason(m[1], m[2], grpcerrors.Code(err))
+	}
+	text = wrapped.ReplaceAllString(text, "")
+	switch grpcerrors.Code(err) {
+	case codes.Unauthenticated:
+		return "the registry did not let us in: " + text, login
+	case codes.PermissionDenied:
+		return text, "its login challenge would send the password there; if that is meant, name that host in insecure-registries"
 	}
 	if strings.Contains(text, "no space left on device") {
 		return text, "free some disk space, or lower state-max-size"
@@ -168,7 +179,6 @@ func reason(err error) (message, hint string) {
 
 // imageReason says why image could not be read.
 func imageReason(image, text string, code codes.Code) (message, hint string) {
-	const login = "give registry, username and password, or log in with DOCKER_CONFIG"
 	has := func(words ...string) bool {
 		for _, word := range words {
 			if strings.Contains(text, word) {

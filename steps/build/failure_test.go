@@ -64,6 +64,17 @@ output:
 	}
 }
 
+func TestErrorsAreRidOfTheirWrapping(t *testing.T) {
+	for text, want := range map[string]string{
+		`failed to solve: failed to parse stage name "UPPER": invalid reference format`:   `parse stage name "UPPER": invalid reference format`,
+		"failed to solve: rpc error: code = Unknown desc = invalid includepatterns: [[x]": "invalid includepatterns: [[x]",
+	} {
+		if got := explain(errors.New(text), dockerfile{}, newWatcher(nil)).Error(); got != want {
+			t.Errorf("error is %q, want %q", got, want)
+		}
+	}
+}
+
 func TestExitCodesThatSayMore(t *testing.T) {
 	for code, want := range map[uint32]string{1: "", 126: "could not run", 127: "not in the image", 137: "memory"} {
 		f := explain(runError(code), dockerfile{Shown: "Dockerfile"}, newWatcher(nil))

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -20,10 +19,9 @@ func TestCancelledBuildKeepsTheLastState(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM base\nRUN echo have''be''gun; sleep 300\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
 	o := r.buildUntil(t, "havebegun")
-	if o.code == 0 || time.Since(begun) > time.Minute {
-		t.Errorf("a cancelled build exits %d after %v:\n%s", o.code, time.Since(begun), o.stderr)
+	if o.code == 0 {
+		t.Errorf("a cancelled build exits 0:\n%s", o.stderr)
 	}
 	if diff := cmp.Diff(before, tree(t, filepath.Join(dir, ".imagewright"), "image", "record")); diff != "" {
 		t.Errorf("the cancelled build changed the last good state (-before +after):\n%s", diff)

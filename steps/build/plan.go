@@ -106,9 +106,9 @@ func newPlan(in *Inputs, s surroundings) (*plan, error) {
 }
 
 func (p *plan) findContext(context string, s surroundings) error {
-	if scheme, _, ok := strings.Cut(context, "://"); ok || strings.HasPrefix(context, "git@") {
-		return fault.Usage(fmt.Errorf("input context: %q is not accepted; want a directory", context),
-			fmt.Sprintf("check the sources out first; %s contexts are not read", scheme))
+	// Not shown: such an address may have a token in it.
+	if strings.Contains(context, "://") || strings.HasPrefix(context, "git@") {
+		return fault.Usage(errors.New("input context: an address is not accepted; want a directory"), "check the sources out first")
 	}
 	dir := s.abs(context)
 	if err := isDirectory(dir); err != nil {
@@ -154,9 +154,18 @@ func (p *plan) findDockerfile(in *Inputs, s surroundings) error {
 	if err := s.stayInside("file", resolved); err != nil {
 		return err
 	}
-	// Not resolved: the engine follows the link itself, and .dockerignore files
-	// go by the name that was given.
-	p.dockerfile, err = readDockerfile(path, s.shown(path), in.Target)
+	shown := s.shown(path)
+	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	if err != nil {
+		return fault.Usage(fmt.Errorf("input file: %w", err), "")
+	}
+	// The engine follows a link in the Dockerfile's directory itself, and
+	// .dockerignore files go by the name that was given. Out of that directory it
+	// sees nothing.
+	if relative, err := filepath.Rel(dir, resolved); err != nil || !filepath.IsLocal(relative) {
+		path = resolved
+	}
+	p.dockerfile, err = readDockerfile(path, shown, in.Target)
 	return err
 }
 
@@ -199,10 +208,10 @@ func pairs(input string, items []string, getenv func(string) string) (map[string
 		return nil, fault.Usage(fmt.Errorf("input %s: %w", input, err), "a line that begins with a double quote goes on to the next one")
 	}
 	values := map[string]string{}
-	for _, item := range items {
+	for i, item := range items {
 		name, value, ok := strings.Cut(item, "=")
 		if name == "" {
-			return nil, fault.Usage(fmt.Errorf("input %s: %q is not NAME=VALUE", input, item), "")
+			return nil, fault.Usage(fmt.Errorf("input %s, entry %d: it is not NAME=VALUE", input, i+1), "")
 		}
 		if !ok && getenv != nil {
 			if value = getenv(name); value == "" {

@@ -125,6 +125,10 @@ func TestBadInputsAreUsageErrors(t *testing.T) {
 		{"layout that is none", Inputs{What: What{Context: ".", BuildContexts: []string{"x=oci-layout://empty"}}}, false, "no OCI layout"},
 		{"named context twice", Inputs{What: What{Context: ".", BuildContexts: []string{"x=empty", "x:latest=empty"}}}, false, "given twice"},
 		{"fork reads the runner's files", Inputs{What: What{Context: "out"}}, true, "is outside the checkout"},
+		{"address with a password", Inputs{What: What{Context: "https://me:s3cr3t@example.org/x.git"}}, false, "input context: an address is not accepted"},
+		{"named address with a password", Inputs{What: What{Context: ".", BuildContexts: []string{"x=https://me:s3cr3t@example.org/x.git"}}}, false, "input build-contexts, entry 1: https:// is not accepted"},
+		{"value without a name", Inputs{What: What{Context: ".", BuildArgs: []string{"A=1", "=s3cr3t"}}}, false, "input build-args, entry 2: it is not NAME=VALUE"},
+		{"fork names the runner's files", Inputs{What: What{Context: ".", BuildContexts: []string{"x=out"}}}, true, "is outside the checkout"},
 		{"fork reads a Dockerfile of the runner", Inputs{What: What{Context: ".", File: "out/hosts"}}, true, "is outside the checkout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -143,6 +147,25 @@ func TestBadInputsAreUsageErrors(t *testing.T) {
 				t.Errorf("error shows a secret: %q", text)
 			}
 		})
+	}
+}
+
+func TestDockerfileThatIsALink(t *testing.T) {
+	for link, want := range map[string]string{
+		"../docker/Dockerfile": "docker/Dockerfile", // the engine must see the file itself
+		"sub/Dockerfile":       "app/Dockerfile",    // app/Dockerfile.dockerignore counts
+	} {
+		dir := checkout(t, map[string]string{"docker/Dockerfile": "FROM scratch\n", "app/sub/Dockerfile": "FROM scratch\n"})
+		if err := os.Symlink(link, filepath.Join(dir, "app", "Dockerfile")); err != nil {
+			t.Fatal(err)
+		}
+		p, err := newPlan(&Inputs{What: What{Context: "app"}}, around(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := around(dir).shown(p.dockerfile.Path); got != want || p.dockerfile.Shown != "app/Dockerfile" {
+			t.Errorf("link to %s: read from %s, shown as %s; want %s and app/Dockerfile", link, got, p.dockerfile.Shown, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ const (
 // report of a failure needs.
 type watcher struct {
 	secrets  *strings.Replacer
+	longest  int // bytes of the longest of them
 	vertices map[digest.Digest]*vertex
 }
 
@@ -35,19 +37,25 @@ type watcher struct {
 type vertex struct {
 	name   string
 	cached bool
-	failed bool
 	tail   []string
-	held   map[int][]byte // by stream: the line that has not ended
+	held   map[int]string // by stream: the line that has not ended
 }
 
 func newWatcher(secrets map[string][]byte) *watcher {
-	var pairs []string
+	var parts []string
 	for _, secret := range secrets {
-		for _, part := range ci.MaskParts(string(secret)) {
-			pairs = append(pairs, part, "***")
-		}
+		parts = append(parts, ci.MaskParts(string(secret))...)
 	}
-	return &watcher{strings.NewReplacer(pairs...), map[digest.Digest]*vertex{}}
+	// Longest first: a secret that begins another one would leave its end behind.
+	slices.SortFunc(parts, func(a, b string) int { return len(b) - len(a) })
+	w := &watcher{vertices: map[digest.Digest]*vertex{}}
+	var pairs []string
+	for _, part := range parts {
+		w.longest = max(w.longest, len(part))
+		pairs = append(pairs, part, "***")
+	}
+	w.secrets = strings.NewReplacer(pairs...)
+	return w
 }
 
 // watch shows the build on display until statuses ends. It always reads to the
@@ -73,7 +81,7 @@ func (w *watcher) observe(s *client.SolveStatus) *client.SolveStatus {
 		shown := *v
 		shown.Name, shown.Error = w.line(v.Name), w.line(v.Error)
 		known := w.vertex(v.Digest)
-		known.name, known.cached, known.failed = shown.Name, v.Cached, v.Error != ""
+		known.name, known.cached = shown.Name, v.Cached
 		ended[v.Digest] = v.Completed != nil
 		clean.Vertexes = append(clean.Vertexes, &shown)
 	}
@@ -101,7 +109,7 @@ func (w *watcher) observe(s *client.SolveStatus) *client.SolveStatus {
 func (w *watcher) vertex(d digest.Digest) *vertex {
 	v := w.vertices[d]
 	if v == nil {
-		v = &vertex{held: map[int][]byte{}}
+		v = &vertex{held: map[int]string{}}
 		w.vertices[d] = v
 	}
 	return v
@@ -111,24 +119,29 @@ func (w *watcher) vertex(d digest.Digest) *vertex {
 // slip through in two halves.
 func (w *watcher) take(clean *client.SolveStatus, l *client.VertexLog) {
 	v := w.vertex(l.Vertex)
-	data := append(v.held[l.Stream], l.Data...)
+	text := v.held[l.Stream] + string(l.Data)
 	for {
-		line, rest, ended := strings.Cut(string(data), "\n")
-		if !ended && len(data) <= maxHeldBytes {
+		line, rest, ended := strings.Cut(text, "\n")
+		if !ended && len(text) <= maxHeldBytes+w.longest {
 			break
 		}
+		if !ended { // what may be a secret's beginning stays
+			line = w.secrets.Replace(text)
+			at := max(0, len(line)-w.longest)
+			line, rest = line[:at], line[at:]
+		}
 		w.say(clean, l.Vertex, l.Stream, l.Timestamp, line)
-		data = []byte(rest)
+		text = rest
 	}
-	v.held[l.Stream] = data
+	v.held[l.Stream] = text
 }
 
 // release says what vertex d left without a line break.
 func (w *watcher) release(clean *client.SolveStatus, d digest.Digest) {
 	v := w.vertex(d)
-	for stream, data := range v.held {
-		if len(data) > 0 {
-			w.say(clean, d, stream, time.Now(), string(data))
+	for stream, text := range v.held {
+		if text != "" {
+			w.say(clean, d, stream, time.Now(), text)
 		}
 		delete(v.held, stream)
 	}

@@ -31,7 +31,7 @@ func logs(w *watcher, pieces ...string) string {
 }
 
 func TestOutputOfStepsIsHarmless(t *testing.T) {
-	secrets := map[string][]byte{"a": []byte("s3cr3t"), "b": []byte("first line\nsecond line\n")}
+	secrets := map[string][]byte{"a": []byte("s3cr3t"), "b": []byte("first line\nsecond line\n"), "c": []byte("s3cr3t-and-more"), "d": []byte("s3cr3t-and")}
 	for _, tc := range []struct {
 		name   string
 		pieces []string
@@ -41,6 +41,7 @@ func TestOutputOfStepsIsHarmless(t *testing.T) {
 		{"line in pieces", []string{"o", "ne\nt", "wo"}, "one\ntwo\n"},
 		{"secret", []string{"is s3cr3t!\n"}, "is ***!\n"},
 		{"secret in pieces", []string{"is s3c", "r3t!\n"}, "is ***!\n"},
+		{"secret that begins with another", []string{"is s3cr3t-and-more!\n"}, "is ***!\n"},
 		{"secret of several lines", []string{"x first line\nsecond line y\n"}, "x ***\n*** y\n"},
 		{"secret with a colour inside", []string{"s3c\x1b[1mr3t\n"}, "***\n"},
 		{"colours", []string{"\x1b[1;31mred\x1b[0m\n"}, "red\n"},
@@ -63,6 +64,19 @@ func TestLineWithoutEndIsBounded(t *testing.T) {
 	logs := w.observe(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: someStep, Data: bytes.Repeat([]byte("x"), maxHeldBytes+1)}}})
 	if len(logs.Logs) == 0 {
 		t.Errorf("%d bytes without a line break are held back", maxHeldBytes+1)
+	}
+}
+
+func TestSecretWhereALongLineIsCutStaysHidden(t *testing.T) {
+	const secret = "s3cr3t-and-more"
+	for at := maxHeldBytes - 2*len(secret); at < maxHeldBytes+2*len(secret); at++ {
+		before := strings.Repeat("x", at)
+		for cut := range len(secret) {
+			shown := logs(newWatcher(map[string][]byte{"a": []byte(secret)}), before+secret[:cut], secret[cut:]+"y", "z\n")
+			if text := strings.ReplaceAll(shown, "\n", ""); text != before+"***yz" {
+				t.Fatalf("secret at byte %d, in pieces of %d and %d: shown as %q", at, cut, len(secret)-cut, text[len(before)-5:])
+			}
+		}
 	}
 }
 

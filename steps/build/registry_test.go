@@ -44,6 +44,22 @@ func registryOf(t *testing.T, password string, byName map[string]v1.Image) strin
 	return host
 }
 
+// tokenRegistry lets nobody in. It sends them to realm for a token, or to
+// itself, where they get none.
+func tokenRegistry(t *testing.T, realm string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		at := realm
+		if at == "" {
+			at = "http://" + r.Host + "/token"
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+at+`",service="test"`)
+		http.Error(w, "{}", http.StatusUnauthorized)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
 func TestBaseImageFromARegistry(t *testing.T) {
 	busybox, err := base()
 	if err != nil {
@@ -65,6 +81,21 @@ func TestBaseImageFromARegistry(t *testing.T) {
 	const password = "p4ssw0rd"
 	private := registryOf(t, password, map[string]v1.Image{"base:1": busybox})
 	public := registryOf(t, "", map[string]v1.Image{"base:1": busybox})
+	odd := file.DeepCopy()
+	odd.Architecture = "amd64 |\n# forged"
+	forged, err := mutate.ConfigFile(busybox, odd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tag, img := range map[string]v1.Image{"/foreign:alone": foreign, "/forged:1": forged} {
+		ref, err := name.ParseReference(public + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, img); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ref, err := name.ParseReference(public + "/foreign:1")
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +103,8 @@ func TestBaseImageFromARegistry(t *testing.T) {
 	if err := remote.WriteIndex(ref, foreignIndex); err != nil {
 		t.Fatal(err)
 	}
+	tokens := tokenRegistry(t, "")
+	astray := tokenRegistry(t, "http://auth.invalid/token")
 	down := "127.0.0.1:1" // reserved; nothing listens there
 	for _, tc := range []struct {
 		name, from string
@@ -84,12 +117,16 @@ func TestBaseImageFromARegistry(t *testing.T) {
 		{"private, with GitLab's own", private + "/base:1", []string{"CI_REGISTRY=" + private, "CI_REGISTRY_USER=user", "CI_REGISTRY_PASSWORD=" + password}, 0, nil},
 		{"private, without", private + "/base:1", nil, 1, []string{"Dockerfile:1: image " + private + "/base:1: the registry did not let us in", "username and password"}},
 		{"private, wrong password", private + "/base:1", []string{"INPUT_REGISTRY=" + private, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"the registry did not let us in: 401 Unauthorized"}},
+		{"token refused", tokens + "/base:1", []string{"INPUT_REGISTRY=" + tokens, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: the registry did not let us in: " + tokens + " refused the credentials: 401 Unauthorized; give registry"}},
+		{"token server elsewhere", astray + "/base:1", []string{"INPUT_REGISTRY=" + astray, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: " + astray + `: token server "http://auth.invalid/token": it does not use TLS; `, "insecure-registries"}},
 		{"no such image", public + "/base:2", nil, 1, []string{"Dockerfile:1: image " + public + "/base:2 does not exist in its registry"}},
 		{"another architecture", public + "/foreign:1", nil, 1, []string{"image " + public + "/foreign:1 is not made for this machine's architecture"}},
+		{"another architecture, without an index", public + "/foreign:alone", nil, 1, []string{`the image is for "linux/` + other.Architecture + `", which is the wrong architecture`}},
+		{"no architecture at all", public + "/forged:1", nil, 1, []string{"which is the wrong architecture"}},
 		{"registry down", down + "/base:1", nil, 1, []string{"Dockerfile:1: image " + down + "/base:1: the registry refuses connections", "connection refused"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			dir := checkout(t, map[string]string{"Dockerfile": "FROM " + tc.from + "\nRUN true\n"})
+			dir := checkout(t, map[string]string{"Dockerfile": "FROM " + tc.from + "\nCOPY Dockerfile /\n"})
 			o := run{dir: dir, state: t.TempDir(), environ: tc.environ}.build(t)
 			if o.code != tc.code {
 				t.Fatalf("exit code is %d, want %d:\n%s", o.code, tc.code, o.stderr)

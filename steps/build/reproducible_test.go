@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,14 +28,12 @@ func TestSameSourcesSameDigestFromColdAndWarmState(t *testing.T) {
 		t.Errorf("a warm state makes %s, a cold one %s", got, cold)
 	}
 	blobs := tree(t, filepath.Join(first, ".imagewright"), "image")
-	begun := time.Now()
 	if got := build(first, state); got != cold {
 		t.Errorf("the same build again makes %s, before it was %s", got, cold)
 	}
 	if diff := cmp.Diff(blobs, tree(t, filepath.Join(first, ".imagewright"), "image")); diff != "" {
 		t.Errorf("the same build again wrote the layout (-before +after):\n%s", diff)
 	}
-	t.Logf("nothing to do took %v", time.Since(begun))
 }
 
 func TestOneChangedFileTouchesOneLayer(t *testing.T) {
@@ -47,11 +44,7 @@ func TestOneChangedFileTouchesOneLayer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "small"), []byte("22"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
 	o := r.mustBuild(t)
-	if took := time.Since(begun); took > 5*time.Second { // 0.4 s on an idle machine
-		t.Errorf("a rebuild after a change of one file took %v", took)
-	}
 	if got := layerFiles(t, built(t, dir))["small"]; got != "22" {
 		t.Errorf("the image has %q in small, want 22", got)
 	}

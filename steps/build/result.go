@@ -8,10 +8,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/step"
@@ -30,8 +33,9 @@ type result struct {
 	Cached   int
 }
 
-// readResult finds what response speaks of in layout.
-func readResult(response map[string]string, layout *image.Layout) (result, error) {
+// readResult finds what response speaks of in layout: an image that machines of
+// platform can run.
+func readResult(response map[string]string, layout *image.Layout, platform string) (result, error) {
 	raw, err := base64.StdEncoding.DecodeString(response[exptypes.ExporterImageDescriptorKey])
 	if err != nil {
 		return result{}, fmt.Errorf("the engine's answer: %w", err)
@@ -61,26 +65,37 @@ func readResult(response map[string]string, layout *image.Layout) (result, error
 	for _, layer := range manifest.Layers {
 		r.Size += layer.Size
 	}
+	// A base image that is no index comes as it is, whatever it was made for;
+	// and its config may say anything.
+	made := ocispecs.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
+	if wanted, err := platforms.Parse(platform); err != nil || !platforms.Only(wanted).Match(platforms.Normalize(made)) {
+		return r, fault.Failed(fmt.Errorf("the image is for %.100q, which is the wrong architecture: %s was to be built", platforms.Format(made), platform),
+			"its base image is not made for this machine")
+	}
 	r.Root.Platform = config.Platform()
-	r.Platform = config.Platform().String()
+	r.Platform = platforms.Format(made)
 	return r, nil
 }
 
-// keep makes r the workspace's image: index.json, then the record, then what no
-// longer belongs to it goes. changed tells whether the last record named another
-// image. Whatever fails, the last good state is still there: readers follow the
-// record, and nothing it reaches is removed before the new one stands.
-func (r result) keep(workspace string, layout *image.Layout, f facts) (changed bool, err error) {
-	old, err := record.Read[record.Build](workspace, stepName)
+// lastDigest is that of the image which workspace holds, "" where there is none.
+// Only a record of a newer version is an error; a damaged one will be replaced.
+func lastDigest(workspace string) (string, error) {
+	last, err := record.Read[record.Build](workspace, stepName)
 	if _, newer := errors.AsType[*record.NewerError](err); newer {
-		return false, err
+		return "", err
 	}
-	// Any other error: there was no record, or a damaged one that this replaces.
-	changed = err != nil || old.Image.Digest != r.Root.Digest.String()
+	return last.Image.Digest, nil
+}
+
+// keep makes r the workspace's image: index.json, then the record, then what no
+// longer belongs to it goes. Whatever fails, the last good state is still there:
+// readers follow the record, and nothing it reaches is removed before the new
+// one stands.
+func (r result) keep(workspace string, layout *image.Layout, f facts) error {
 	if err := layout.SetRoot(r.Root); err != nil {
-		return changed, err
+		return err
 	}
-	err = record.Write(workspace, stepName, &record.Build{
+	err := record.Write(workspace, stepName, &record.Build{
 		Image: record.Image{
 			Digest:    r.Root.Digest.String(),
 			MediaType: string(r.Root.MediaType),
@@ -90,9 +105,9 @@ func (r result) keep(workspace string, layout *image.Layout, f facts) (changed b
 		Source: record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
 	})
 	if err != nil {
-		return changed, err
+		return err
 	}
-	return changed, layout.Sweep(r.Root.Digest)
+	return layout.Sweep(r.Root.Digest)
 }
 
 // tell hands r to the pipeline and to people.

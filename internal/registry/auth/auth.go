@@ -1,6 +1,6 @@
 // Package auth finds credentials and certificate authorities for registries,
-// and nothing else: the build step, which brings its own transport, needs no
-// more than this.
+// and knows how, and where to, credentials may be sent for a token. The build
+// step, which has BuildKit's client, needs no more than this.
 package auth
 
 import (
