@@ -86,7 +86,7 @@ func untagAll(ctx context.Context, plan *Plan, repo repository, done *Applied, l
 // stillNeeded returns what the tags of now reach, but those of going that are
 // unchanged.
 func stillNeeded(now *Snapshot, going map[string]v1.Hash) map[v1.Hash]bool {
-	d := &decision{Snapshot: now, verdicts: map[string]verdict{}}
+	d := newDecision(now)
 	for tag, digest := range going {
 		if now.Tags[tag] == digest {
 			d.verdicts[tag] = verdict{goes: true}

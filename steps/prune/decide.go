@@ -2,6 +2,7 @@ package prune
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"path"
@@ -65,7 +66,8 @@ const planVersion = 1
 // Decide makes the plan of policy p for what s holds, at now. It does no I/O
 // and never fails: whatever is unclear is kept, with the reason.
 func Decide(s *Snapshot, p Policy, now time.Time) *Plan {
-	d := &decision{Snapshot: s, policy: p, now: now, verdicts: map[string]verdict{}}
+	d := newDecision(s)
+	d.policy, d.now = p, now
 	d.pattern = d.reproducible()
 	d.judgeTags()
 	d.judgeMachinery()
@@ -95,6 +97,34 @@ type decision struct {
 	now      time.Time
 	pattern  map[time.Time]bool // times that tell no age
 	verdicts map[string]verdict
+	owners   map[string]owner // of the machinery tags
+}
+
+// owner is the manifest that a machinery tag belongs to. Its digest is not
+// known where the registry no longer has it.
+type owner struct {
+	name   string
+	digest v1.Hash
+	known  bool
+}
+
+func newDecision(s *Snapshot) *decision {
+	d := &decision{Snapshot: s, verdicts: map[string]verdict{}, owners: map[string]owner{}}
+	digests := map[string]v1.Hash{}
+	for digest, node := range s.Nodes {
+		if !node.Missing {
+			digests[digest.String()] = digest
+			// In a tag a longer digest is cut.
+			digests[digest.Algorithm+":"+digest.Hex[:min(len(digest.Hex), sha256.Size*2)]] = digest
+		}
+	}
+	for name := range s.Tags {
+		if tag := version.Parse(name); tag.Class == version.Machinery {
+			digest, known := digests[tag.Subject]
+			d.owners[name] = owner{tag.Subject, digest, known}
+		}
+	}
+	return d
 }
 
 // judgeTags decides on every tag but machinery, which belongs to its subject.
@@ -116,6 +146,8 @@ func (d *decision) judge(tag version.Tag, digest v1.Hash, place int) verdict {
 		return stays("protected by a pattern")
 	case tag.Ambiguous:
 		return stays("all digits: a commit or a number")
+	case !d.understood(digest):
+		return stays("it is neither an image nor an index, or has a part that is not")
 	case !slices.Contains(d.policy.Classes, tag.Class):
 		return stays("no rule is about tags of class %s", tag.Class)
 	case ordered && d.policy.KeepLast > 0 && place <= d.policy.KeepLast:
@@ -148,178 +180,15 @@ func (d *decision) protected(tag string) bool {
 	})
 }
 
-// places numbers the versions of each line from the newest. Releases and
-// prereleases are counted apart: three candidates must not push out the last
-// release.
-func (d *decision) places() map[string]int {
-	type line struct {
-		version.LineKey
-		prerelease bool
-	}
-	lines := map[line][]version.Tag{}
-	for name := range d.Tags {
-		tag := version.Parse(name)
-		if tag.Class == version.Version || tag.Class == version.Calver {
-			key := line{tag.LineKey(), tag.IsPrerelease()}
-			lines[key] = append(lines[key], tag)
-		}
-	}
-	place := map[string]int{}
-	for _, tags := range lines {
-		slices.SortFunc(tags, func(a, b version.Tag) int { return version.Compare(b, a) })
-		for i, tag := range tags {
-			place[tag.Text] = i + 1
-		}
-	}
-	return place
-}
-
-// Times before firstImage are no image's: containers did not exist.
-var firstImage = time.Date(2013, 3, 20, 0, 0, 0, 0, time.UTC)
-
-const (
-	clockSkew      = 24 * time.Hour // further in the future a time is a lie
-	samePatternMin = 3              // so many digests of one time were made reproducibly
-)
-
-// age is how long ago the newest part of digest was made, as far as it tells.
-// A reproducible date (1970, 1980, one date for many images) tells nothing.
-func (d *decision) age(digest v1.Hash) (age time.Duration, known bool) {
-	newest := time.Time{}
+// understood tells whether digest and all below it are of kinds whose every
+// reference to other manifests is known here.
+func (d *decision) understood(digest v1.Hash) bool {
 	for part := range d.below(digest) {
-		at := d.Nodes[part].Created
-		if at.Before(firstImage) || at.After(d.now.Add(clockSkew)) || d.pattern[at] {
-			continue
-		}
-		if at.After(newest) {
-			newest = at
+		if node := d.Nodes[part]; !node.Missing && !node.MediaType.IsImage() && !node.MediaType.IsIndex() {
+			return false
 		}
 	}
-	return d.now.Sub(newest), !newest.IsZero()
-}
-
-// reproducible returns the times that several different images have to the
-// nanosecond: a fixed date, not the moment they were made. The manifests of one
-// index count once.
-func (d *decision) reproducible() map[time.Time]bool {
-	roots := map[time.Time]map[v1.Hash]bool{}
-	for _, root := range d.Tags {
-		for part := range d.below(root) {
-			at := d.Nodes[part].Created
-			if roots[at] == nil {
-				roots[at] = map[v1.Hash]bool{}
-			}
-			roots[at][root] = true
-		}
-	}
-	pattern := map[time.Time]bool{}
-	for at, digests := range roots {
-		pattern[at] = len(digests) >= samePatternMin
-	}
-	return pattern
-}
-
-// judgeMachinery lets the tags of the referrers schema and of cosign share the
-// fate of their subject. One whose subject nobody knows stays.
-func (d *decision) judgeMachinery() {
-	for name := range d.Tags {
-		tag := version.Parse(name)
-		if tag.Class != version.Machinery {
-			continue
-		}
-		d.verdicts[name] = stays("belongs to %s", tag.Subject)
-	}
-	marked := d.mark() // machinery that stays reaches no further than its own artefacts
-	for name := range d.Tags {
-		tag := version.Parse(name)
-		if tag.Class != version.Machinery {
-			continue
-		}
-		subject, known := d.subject(tag)
-		if known && !marked[subject] {
-			d.verdicts[name] = verdict{true, "belongs to " + tag.Subject + ", which goes"}
-		}
-	}
-}
-
-// subject finds the manifest that a machinery tag belongs to; it is not known
-// where the registry no longer has it. A longer digest is cut in such a name,
-// so it is compared by its beginning.
-func (d *decision) subject(tag version.Tag) (v1.Hash, bool) {
-	for digest, node := range d.Nodes {
-		if name := digest.String(); !node.Missing && len(name) >= len(tag.Subject) && name[:len(tag.Subject)] == tag.Subject {
-			return digest, true
-		}
-	}
-	return v1.Hash{}, false
-}
-
-// mark returns all that a kept tag still needs: itself; below it, through
-// indexes, its children; what refers to any of these, and what those refer to.
-//
-// A machinery tag keeps what it points to, but is no reason to keep its
-// subject: else nothing signed could ever go.
-func (d *decision) mark() map[v1.Hash]bool {
-	marked := map[v1.Hash]bool{}
-	var roots []v1.Hash
-	for name, digest := range d.Tags {
-		if tag := version.Parse(name); !d.verdicts[name].goes && tag.Class != version.Machinery {
-			roots = append(roots, digest)
-		}
-	}
-	d.reach(roots, marked)
-	// Machinery whose subject is marked, or unknown, keeps its artefacts, which
-	// may be the subjects of further machinery: until nothing changes.
-	for before := -1; before != len(marked); {
-		before = len(marked)
-		for name, digest := range d.Tags {
-			tag := version.Parse(name)
-			if tag.Class != version.Machinery || d.verdicts[name].goes {
-				continue
-			}
-			if subject, known := d.subject(tag); !known || marked[subject] {
-				d.reach([]v1.Hash{digest}, marked)
-			}
-		}
-	}
-	return marked
-}
-
-// reach marks roots and everything they need.
-func (d *decision) reach(roots []v1.Hash, marked map[v1.Hash]bool) {
-	for len(roots) > 0 {
-		digest := roots[len(roots)-1]
-		roots = roots[:len(roots)-1]
-		if marked[digest] {
-			continue
-		}
-		marked[digest] = true
-		node := d.Nodes[digest]
-		if node == nil {
-			continue
-		}
-		roots = append(append(roots, node.Children...), node.Referrers...)
-		if node.Subject != nil {
-			roots = append(roots, *node.Subject)
-		}
-	}
-}
-
-// below returns digest and, through indexes, its children.
-func (d *decision) below(digest v1.Hash) map[v1.Hash]bool {
-	seen := map[v1.Hash]bool{}
-	todo := []v1.Hash{digest}
-	for len(todo) > 0 {
-		next := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		node := d.Nodes[next]
-		if node == nil || seen[next] {
-			continue
-		}
-		seen[next] = true
-		todo = append(todo, node.Children...)
-	}
-	return seen
+	return true
 }
 
 // sweep adds to plan the manifests that go: reachable from a tag that goes, and
@@ -343,7 +212,7 @@ func (d *decision) sweep(plan *Plan, marked map[v1.Hash]bool) {
 		}
 	}
 	for _, u := range plan.Untag {
-		if version.Parse(u.Tag).Class != version.Machinery {
+		if _, machinery := d.owners[u.Tag]; !machinery {
 			visit(u.Digest, u.Why)
 		}
 	}

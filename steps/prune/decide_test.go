@@ -106,10 +106,24 @@ func TestKeepLastCountsVersionsByTheirOrder(t *testing.T) {
 	}
 }
 
+func TestOfTwoBuildsOfOneVersionOnOneDayTheLaterIsTheNewer(t *testing.T) {
+	tags := "v1.2.3-20260501-fffffff=morning v1.2.3-20260501-0000000=evening v1.2.3-20260501-aaaaaaa=noon"
+	at := func(hour int) *Node {
+		return &Node{MediaType: types.OCIManifestSchema1, Created: time.Date(2026, 5, 1, hour, 0, 0, 0, time.UTC)}
+	}
+	s := repo(tags, map[string]*Node{"morning": at(8), "noon": at(12), "evening": at(20)})
+	p := Decide(s, Policy{KeepLast: 1, Classes: []version.Class{version.Version}}, now)
+	if len(p.Kept) != 1 || p.Kept[0].Digest != hash("evening") {
+		t.Errorf("kept are %+v, want the evening's build alone", p.Kept)
+	}
+}
+
 func TestAgeRules(t *testing.T) {
 	versions := []version.Class{version.Version}
 	all := append(versions, version.SHA, version.PullRequest, version.Branch, version.Date)
-	nodes := map[string]*Node{"old": image(40), "mid": image(10), "new": image(1), "hour": {Created: now.Add(-time.Hour)}}
+	nodes := map[string]*Node{"old": image(40), "mid": image(10), "new": image(1),
+		"hour": {MediaType: types.OCIManifestSchema1, Created: now.Add(-time.Hour)},
+		"liar": {MediaType: types.OCIImageIndex, Created: now.Add(48 * time.Hour), Children: []v1.Hash{hash("old")}}}
 	for _, tc := range []struct {
 		name, tags string
 		policy     Policy
@@ -119,6 +133,7 @@ func TestAgeRules(t *testing.T) {
 		{"both must hold", "v1.0.0=old v1.1.0=mid v1.2.0=new", Policy{KeepLast: 1, OlderThan: 30 * 24 * time.Hour, Classes: versions}, []string{"v1.0.0"}},
 		{"unknown age stays", "v1.0.0=none v1.1.0=mid", Policy{OlderThan: time.Hour, Classes: versions}, []string{"v1.1.0"}},
 		{"grace protects against the count", "v1.0.0=hour v1.1.0=mid", Policy{KeepLast: 1, Grace: 24 * time.Hour, Classes: versions}, nil},
+		{"a time in the future is none", "v1.0.0=liar v1.1.0=mid", Policy{OlderThan: 30 * 24 * time.Hour, Classes: versions}, []string{"v1.0.0"}},
 		{"classes that were not named stay", "sha-7a3b5c9=old pr-7=old", Policy{OlderThan: time.Hour, Classes: versions}, nil},
 		{"classes that were", "sha-7a3b5c9=old pr-7=mid main=new", Policy{OlderThan: 5 * 24 * time.Hour, Classes: all}, []string{"pr-7", "sha-7a3b5c9"}},
 		{"a count says nothing of other classes", "pr-7=old v1.0.0=old", Policy{KeepLast: 1, Classes: all}, nil},
@@ -135,6 +150,18 @@ func TestAgeRules(t *testing.T) {
 	}
 }
 
+// A manifest of a kind nobody here knows may need others that nobody here sees.
+func TestWhatIsNoImageAndNoIndexStays(t *testing.T) {
+	s := repo("v1.0.0=strange v1.1.0=part v1.2.0=plain v2.0.0=new", map[string]*Node{
+		"strange": {MediaType: "application/vnd.example.v9+json"},
+		"part":    index("strange"),
+	})
+	tags, _ := going(Decide(s, Policy{KeepLast: 1, Classes: []version.Class{version.Version}}, now), s)
+	if diff := cmp.Diff([]string{"v1.2.0"}, tags); diff != "" {
+		t.Errorf("tags going (-want +got):\n%s", diff)
+	}
+}
+
 func TestAReproducibleDateIsNoAge(t *testing.T) {
 	for name, at := range map[string]time.Time{
 		"1970": time.Unix(0, 0), "1980": time.Date(1980, 1, 1, 0, 0, 1, 0, time.UTC),
@@ -143,7 +170,7 @@ func TestAReproducibleDateIsNoAge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			nodes := map[string]*Node{}
 			for _, n := range []string{"a", "b", "c"} {
-				nodes[n] = &Node{Created: at.UTC()}
+				nodes[n] = &Node{MediaType: types.OCIManifestSchema1, Created: at.UTC()}
 			}
 			s := repo("v1.0.0=a v1.1.0=b v1.2.0=c", nodes)
 			p := Decide(s, Policy{OlderThan: time.Hour, Classes: []version.Class{version.Version}}, now)
@@ -220,7 +247,7 @@ func TestIndexesGoBeforeTheirChildren(t *testing.T) {
 
 func TestFreedBytesAreThoseNobodyElseUses(t *testing.T) {
 	blobs := func(pairs ...any) *Node {
-		n := &Node{Size: 1, Blobs: map[v1.Hash]int64{}}
+		n := &Node{MediaType: types.OCIManifestSchema1, Size: 1, Blobs: map[v1.Hash]int64{}}
 		for i := 0; i < len(pairs); i += 2 {
 			n.Blobs[hash(pairs[i].(string))] = int64(pairs[i+1].(int))
 		}

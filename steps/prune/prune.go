@@ -18,6 +18,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/docker/go-units"
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/fault"
@@ -37,7 +40,7 @@ type Inputs struct {
 	Classes      []string      `name:"classes" list:"csv" enum:"version,calver,date,sha,pr,branch" default:"version" group:"What may go" help:"Classes of tags that may go. Names that move, such as latest, never do."`
 	Protect      []string      `name:"protect" placeholder:"GLOB" group:"What may go" help:"Patterns of tags that stay whatever the rules say, one a line, such as v1.*."`
 	Grace        time.Duration `name:"grace" default:"24h" placeholder:"AGE" group:"What may go" help:"Keep what is younger whatever the rules say. 0 is no such rule."`
-	Username     string        `name:"username" group:"Registry" help:"User of the registry. Without it the credentials of Docker and of the CI count."`
+	Username     string        `name:"username" group:"Registry" guard:"" help:"User of the registry. Without it the credentials of Docker and of the CI count."`
 	Password     string        `name:"password" secret:"" group:"Registry" help:"Password or token of the registry."`
 	Insecure     []string      `name:"insecure-registries" placeholder:"HOST" group:"Registry" guard:"" help:"Registries to speak plain HTTP to, one a line. Loopback always is."`
 	step.Common
@@ -78,6 +81,10 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 	if err != nil {
 		return err
 	}
+	if job.CI.Fork && s.in.Command == "apply" {
+		return fault.Refused(errors.New("this run is for code from another repository (a fork), which decides about nothing that is deleted"),
+			"prune in runs of your own branches, on a schedule")
+	}
 	client, err := s.client(job)
 	if err != nil {
 		return err
@@ -86,7 +93,7 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 	for i, text := range s.in.Repositories {
 		repo, err := client.Repository(text)
 		if err != nil {
-			return fault.Usage(fmt.Errorf("input repositories: %w", err), "write host/path without a tag")
+			return err
 		}
 		repos[i] = remote{client, repo}
 	}
@@ -108,6 +115,10 @@ func (s *Step) policy() (Policy, error) {
 	if s.in.KeepLast == 0 && s.in.OlderThan == 0 {
 		return Policy{}, fault.Usage(errors.New("no rule says what may go"), "set keep-last, older-than or both")
 	}
+	if (s.in.Username == "") != (s.in.Password == "") {
+		return Policy{}, fault.Usage(errors.New("input username and input password belong together; only one is there"),
+			"the password comes from the environment: IMAGEWRIGHT_PRUNE_PASSWORD")
+	}
 	for _, pattern := range s.in.Protect {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return Policy{}, &input.ValueError{Input: "protect", Value: pattern, Want: "a glob pattern such as v1.*"}
@@ -121,10 +132,9 @@ func (s *Step) policy() (Policy, error) {
 }
 
 func (s *Step) client(job *step.Job) (*registry.Client, error) {
-	hosts := []string{}
-	for _, repo := range s.in.Repositories {
-		host, _, _ := strings.Cut(repo, "/")
-		hosts = append(hosts, host)
+	hosts, err := hostsOf(s.in.Repositories)
+	if err != nil {
+		return nil, err
 	}
 	access := registry.Pull
 	if s.in.Command == "apply" {
@@ -135,12 +145,25 @@ func (s *Step) client(job *step.Job) (*registry.Client, error) {
 			Registries: hosts, Username: s.in.Username, Password: s.in.Password, Environ: job.Environ,
 		}),
 		PlainHTTP: s.in.Insecure,
-		CABundle:  s.in.CABundle,
+		CABundle:  job.CABundle(),
 		Proxy:     job.Proxy(),
 		Access:    access,
 		UserAgent: "imagewright-prune/" + step.Version(),
 		Log:       job.Log,
 	})
+}
+
+// hostsOf returns the registries that the credentials of the inputs are for.
+func hostsOf(repositories []string) ([]string, error) {
+	var hosts []string
+	for _, text := range repositories {
+		repo, err := name.NewRepository(text)
+		if err != nil {
+			return nil, fault.Usage(fmt.Errorf("input repositories: %w", err), "write host/path without a tag")
+		}
+		hosts = append(hosts, repo.RegistryStr())
+	}
+	return hosts, nil
 }
 
 // prune plans for one repository, and applies the plan where that was said.
@@ -201,19 +224,11 @@ func printPlan(to io.Writer, plan *Plan) error {
 		fmt.Fprintf(w, "%s\tuntag\t%s\t%s\n", ci.Printable(u.Tag), ci.Printable(u.Why), short(u.Digest.Hex))
 	}
 	fmt.Fprintf(w, "\n%s: %d kept, %d to untag, %d manifests to delete, up to %s freed\n",
-		plan.Repository, len(plan.Kept), len(plan.Untag), len(plan.Delete), size(plan.Bytes))
+		plan.Repository, len(plan.Kept), len(plan.Untag), len(plan.Delete), units.HumanSize(float64(plan.Bytes)))
 	return w.Flush()
 }
 
 func short(hex string) string { return hex[:min(len(hex), 12)] }
-
-// size is bytes in megabytes of 10⁶, or less precisely in kilobytes.
-func size(bytes int64) string {
-	if bytes < 1e6 {
-		return fmt.Sprintf("%.1f kB", float64(bytes)/1e3)
-	}
-	return fmt.Sprintf("%.1f MB", float64(bytes)/1e6)
-}
 
 // totals is what a run did over all repositories.
 type totals struct {
@@ -234,7 +249,7 @@ func (t *totals) report(job *step.Job) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "### %s\n\n| repository | kept | tags going | manifests going | freed, at most |\n|---|---|---|---|---|\n", verb)
 	for _, p := range t.plans {
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", p.Repository, len(p.Kept), len(p.Untag), len(p.Delete), size(p.Bytes))
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s |\n", p.Repository, len(p.Kept), len(p.Untag), len(p.Delete), units.HumanSize(float64(p.Bytes)))
 	}
 	job.Summary(b.String())
 	if t.applied {

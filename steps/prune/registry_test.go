@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
-	"net/http/httptest"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // the registry under test stores in memory
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,27 +21,20 @@ import (
 	remotely "github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/imagewright/imagewright/internal/registry"
+	"github.com/imagewright/imagewright/internal/registry/registrytest"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/internal/version"
 )
 
-// startRegistry runs distribution v3 in this process and returns a repository
-// of it.
-func startRegistry(t *testing.T, deletes bool) name.Repository {
+// startRegistry returns a repository of a registry of its own.
+func startRegistry(t *testing.T) (*registrytest.Server, name.Repository) {
 	t.Helper()
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{"inmemory": {}, "delete": {"enabled": deletes}},
-	}
-	config.Log.Level = "panic"
-	config.HTTP.Secret = "a registry of one process needs no shared secret"
-	config.Catalog.MaxEntries = 100
-	server := httptest.NewServer(handlers.NewApp(t.Context(), config))
-	t.Cleanup(server.Close)
-	repo, err := name.NewRepository(strings.TrimPrefix(server.URL, "http://")+"/app", name.Insecure)
+	server := registrytest.Start(t)
+	repo, err := name.NewRepository(server.Host+"/app", name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return repo
+	return server, repo
 }
 
 func connect(t *testing.T, repo name.Repository) remote {
@@ -118,7 +109,7 @@ func tagsOf(s *Snapshot) []string {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestApplyDeletesThePlanAndNothingElse(t *testing.T) {
-	at := startRegistry(t, true)
+	_, at := startRegistry(t)
 	pushImage(t, at, "v1.0.0-20260101-aaaaaaa", "stable") // another tag keeps the manifest
 	gone := pushImage(t, at, "v1.1.0")
 	pushImage(t, at, "amd", "arm")
@@ -161,6 +152,7 @@ func TestApplyDeletesThePlanAndNothingElse(t *testing.T) {
 type meddling struct {
 	remote
 	beforeUntag func(tag string)
+	afterDelete func()
 	killAfter   int // requests that change something; then the process is "dead"
 }
 
@@ -180,11 +172,14 @@ func (m *meddling) Delete(ctx context.Context, digest v1.Hash) error {
 	if m.killAfter--; m.killAfter == -1 {
 		return errKilled
 	}
+	if m.afterDelete != nil {
+		defer m.afterDelete()
+	}
 	return m.remote.Delete(ctx, digest)
 }
 
 func TestATagThatMovedMeanwhileIsLeftAlone(t *testing.T) {
-	at := startRegistry(t, true)
+	_, at := startRegistry(t)
 	pushImage(t, at, "v1.0.0")
 	pushImage(t, at, "v2.0.0")
 	repo := connect(t, at)
@@ -203,7 +198,7 @@ func TestATagThatMovedMeanwhileIsLeftAlone(t *testing.T) {
 }
 
 func TestARollbackToADoomedImageSavesIt(t *testing.T) {
-	at := startRegistry(t, true)
+	_, at := startRegistry(t)
 	doomed := pushImage(t, at, "v1.0.0")
 	pushImage(t, at, "v2.0.0", "prod")
 	repo := &meddling{remote: connect(t, at), killAfter: 1 << 30}
@@ -227,7 +222,7 @@ func TestARollbackToADoomedImageSavesIt(t *testing.T) {
 
 func TestKilledAtAnyRequestNothingKeptIsLostAndARerunFinishes(t *testing.T) {
 	for kill := range 6 {
-		at := startRegistry(t, true)
+		_, at := startRegistry(t)
 		pushImage(t, at, "a")
 		pushIndex(t, at, "v1.0.0", "a")
 		pushImage(t, at, "v1.1.0")
@@ -253,13 +248,30 @@ func TestKilledAtAnyRequestNothingKeptIsLostAndARerunFinishes(t *testing.T) {
 	}
 }
 
+// A registry that takes more with a manifest than it should.
+func TestWhatIsLostAgainstThePlanIsReported(t *testing.T) {
+	_, at := startRegistry(t)
+	pushImage(t, at, "v1.0.0")
+	lost := pushImage(t, at, "v2.0.0")
+	repo := &meddling{remote: connect(t, at), killAfter: 1 << 30}
+	plan := Decide(mustTake(t, repo.remote), keepOne, time.Now())
+	repo.afterDelete = func() {
+		if err := repo.remote.Delete(t.Context(), lost); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := apply(t.Context(), plan, repo, quiet()); err == nil || !strings.Contains(err.Error(), "v2.0.0") || !strings.Contains(err.Error(), "was kept and is gone") {
+		t.Errorf("error %v; want one that names what is gone", err)
+	}
+}
+
 // noUntag is a registry like distribution 2: it deletes manifests only.
 type noUntag struct{ remote }
 
 func (noUntag) Untag(context.Context, string) error { return errUntagUnsupported }
 
 func TestWithoutUntaggingAManifestGoesOnlyWithAllItsTags(t *testing.T) {
-	at := startRegistry(t, true)
+	_, at := startRegistry(t)
 	shared := pushImage(t, at, "v1.0.0", "stable")
 	gone := pushImage(t, at, "v1.1.0")
 	pushImage(t, at, "v2.0.0")
@@ -284,7 +296,7 @@ func run(t *testing.T, args ...string) (code int, results, log string) {
 }
 
 func TestPruneAsAUserCallsIt(t *testing.T) {
-	at := startRegistry(t, true)
+	_, at := startRegistry(t)
 	pushImage(t, at, "v1.9.0")
 	pushImage(t, at, "v1.10.0")
 	code, results, log := run(t, "--repositories="+at.String(), "--keep-last=1")
@@ -304,7 +316,15 @@ func TestPruneAsAUserCallsIt(t *testing.T) {
 }
 
 func TestBadUseOfPruneSaysWhatToDo(t *testing.T) {
-	noDeletes := startRegistry(t, false)
+	server, noDeletes := startRegistry(t)
+	server.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodDelete {
+			return false
+		}
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		io.WriteString(w, `{"errors":[{"code":"UNSUPPORTED","message":"The operation is unsupported."}]}`)
+		return true
+	})
 	pushImage(t, noDeletes, "v1.0.0")
 	pushImage(t, noDeletes, "v2.0.0")
 	for _, tc := range []struct {
@@ -317,6 +337,7 @@ func TestBadUseOfPruneSaysWhatToDo(t *testing.T) {
 		{"no rule", []string{"--repositories=localhost:1/app"}, 2, "set keep-last, older-than or both"},
 		{"a tag for a repository", []string{"--repositories=localhost:1/App", "--keep-last=1"}, 2, "input repositories"},
 		{"bad pattern", []string{"--repositories=localhost:1/app", "--keep-last=1", "--protect=["}, 2, "input protect"},
+		{"a user without a password", []string{"--repositories=localhost:1/app", "--keep-last=1", "--username=me"}, 2, "IMAGEWRIGHT_PRUNE_PASSWORD"},
 		{"registry that does not delete", []string{"apply", "--repositories=" + noDeletes.String(), "--keep-last=1"}, 1, "storage.delete.enabled"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -325,5 +346,31 @@ func TestBadUseOfPruneSaysWhatToDo(t *testing.T) {
 				t.Errorf("exit code %d, want %d; log %q says nothing of %q", code, tc.code, log, tc.log)
 			}
 		})
+	}
+}
+
+func TestAForksRunDeletesNothing(t *testing.T) {
+	server, at := startRegistry(t)
+	pushImage(t, at, "v1.0.0")
+	pushImage(t, at, "v2.0.0")
+	server.Forget()
+	var log bytes.Buffer
+	code := step.Run(t.Context(), &Step{}, step.Process{
+		Args:    []string{"apply", "--repositories=" + at.String(), "--keep-last=1"},
+		Environ: []string{"GITHUB_ACTIONS=true", "GITHUB_EVENT_NAME=pull_request_target"},
+		Stdout:  io.Discard, Stderr: &log, Dir: t.TempDir(),
+	})
+	if code != 3 || !strings.Contains(log.String(), "a fork") || len(server.Requests()) > 0 {
+		t.Errorf("exit code %d, log %q, requests %v; want 3, the reason, and none", code, log.String(), server.Requests())
+	}
+}
+
+func TestCredentialsGoToTheRegistriesThatRepositoriesName(t *testing.T) {
+	hosts, err := hostsOf([]string{"acme/app", "docker.io/acme/app", "ghcr.io/acme/app", "localhost:5000/app"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{name.DefaultRegistry, name.DefaultRegistry, "ghcr.io", "localhost:5000"}, hosts); diff != "" {
+		t.Errorf("registries (-want +got):\n%s", diff)
 	}
 }
