@@ -1,35 +1,14 @@
 package report
 
 import (
-	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/imagewright/imagewright/internal/ci"
 )
 
-// Plain makes s fit to print on one line of a terminal or a CI log: line breaks
-// become spaces, what does not print (escape sequences, direction overrides,
-// invalid UTF-8) becomes visible as \u001b or \xff, and the "##[" that makes
-// GitHub's runner read a command anywhere in a line is broken up.
-func Plain(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, size := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\n' || r == '\r' || r == '\t' || r == ' ':
-			b.WriteByte(' ')
-		case !unicode.IsPrint(r): // control and format characters, all spaces but U+0020
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteRune(r)
-		}
-		i += size
-	}
-	// github.com/actions/runner, ActionCommand.TryParse: IndexOf("##[").
-	return strings.ReplaceAll(b.String(), "##[", "## [")
-}
+// Plain makes text of a finding fit for one line of a terminal or a log.
+func Plain(s string) string { return ci.Printable(s) }
 
 // cut shortens s to at most n runes; "…" says so.
 func cut(s string, n int) string {

@@ -9,24 +9,6 @@ import (
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
-func TestPlainCannotMoveTheCursorOrForgeACommand(t *testing.T) {
-	for in, want := range map[string]string{
-		"zlib1g 1:1.2":        "zlib1g 1:1.2",
-		"grün ✓ 漢字":           "grün ✓ 漢字",
-		"a\n::error::b\r\tc":  "a ::error::b  c",
-		"\x1b[2J\x07":         `\u001b[2J\u0007`,
-		"\u009b31m":           `\u009b31m`,
-		"abc\u202edcb\u200b":  `abc\u202edcb\u200b`,
-		"\xff\xfe":            `\xff\xfe`,
-		"x ##[add-mask]y":     "x ## [add-mask]y",
-		"no\u00a0break\u2028": `no\u00a0break\u2028`,
-	} {
-		if got := Plain(in); got != want {
-			t.Errorf("Plain(%q) = %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestTableHasOneLineAFinding(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteTable(&b, sample()); err != nil {

@@ -51,6 +51,7 @@ func TestAScanThatGivesUpLeavesNoPass(t *testing.T) {
 		{"no image", nil, removeImage, false, nil, 2, "no image in .imagewright/image; run imagewright-build first, or set source"},
 		{"a parser that gives up", []map[string]string{debian(dpkgHead), {"usr/lib/sysimage/rpm/rpmdb.sqlite": "SQLite format 3\x00"}}, nil, false, nil, 1, "no verdict: 1 file of the image could not be read; usr/lib/sysimage/rpm/rpmdb.sqlite"},
 		{"packages of an unknown distribution", []map[string]string{{"var/lib/dpkg/status": dpkgHead}}, nil, false, nil, 1, "no file that says which"},
+		{"a release that the database does not know", []map[string]string{{"etc/debian_version": "forky/sid\n", "var/lib/dpkg/status": dpkgHead}}, nil, false, nil, 1, "packages of debian forky/sid, a release that the database has no advisories for"},
 		{"no package at all", []map[string]string{{"bin/tool": "not a program"}}, nil, false, nil, 1, "no verdict: no package was found in sha256:"},
 		{"a report that cannot be written", nil, nil, false, []string{"--reports=sarif=/proc/nothing/scan.sarif"}, 1, "report: "},
 		{"a record of a newer version", nil, newerRecord, false, nil, 2, "has version 2"},
@@ -205,6 +206,8 @@ func TestAScanThatIsStoppedLeavesNoPass(t *testing.T) {
 // The end of life of Debian 7 is years back on every machine.
 func TestEndOfLifeIsAWarning(t *testing.T) {
 	c := newCheckout(t)
+	c.db = strings.TrimSuffix(c.db, "/db:2") + "/old:2"
+	seed(t, c.db, database.Options{Fixtures: []string{"testdata/debian7.yaml"}})
 	c.build(t, map[string]string{"etc/debian_version": "7.11\n", "var/lib/dpkg/status": dpkgClean})
 	r := c.scan(t)
 	r.wantCode(t, 0)

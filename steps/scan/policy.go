@@ -45,8 +45,9 @@ func (in *Inputs) plan(job *step.Job) (plan, error) {
 	if p.reports, err = reportFiles(in.Reports, job); err != nil {
 		return p, err
 	}
-	if in.Username != "" && in.Password == "" {
-		return p, fault.Usage(errors.New("input username: there is no password with it"), "set IMAGEWRIGHT_SCAN_PASSWORD")
+	if (in.Username == "") != (in.Password == "") {
+		return p, fault.Usage(errors.New("input username and input password belong together; only one is there"),
+			"the password comes from the environment: IMAGEWRIGHT_SCAN_PASSWORD")
 	}
 	p.cache = cacheDir(in.CacheDir, job)
 	return p, nil

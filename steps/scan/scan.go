@@ -166,7 +166,7 @@ func (s *Step) gather(ctx context.Context, job *step.Job, p plan) (*outcome, *de
 func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
 	opts := registry.Options{
 		PlainHTTP: s.inputs.Insecure,
-		CABundle:  s.inputs.CABundle,
+		CABundle:  job.CABundle(),
 		Proxy:     job.Proxy(),
 		UserAgent: "imagewright-scan/" + step.Version(),
 		Log:       job.Log,

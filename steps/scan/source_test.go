@@ -191,15 +191,28 @@ func TestHostileNamesStayText(t *testing.T) {
 	c.env = []string{"GITHUB_ACTIONS=true", "GITHUB_STEP_SUMMARY=" + summary, "GITHUB_OUTPUT=" + output}
 	path := "x\x1b[2J|<b>##[add-mask]a/\n::error::forged/PyYAML-5.3.dist-info/METADATA"
 	c.build(t, debian(dpkgHead), map[string]string{path: pyYAML})
-	for _, format := range []string{"table", "json"} {
-		r := c.scan(t, "--format="+format)
-		r.wantCode(t, 3)
+	called := func(name string) {
+		change(t, filepath.Join(c.workspace(), "image", "index.json"), func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"digest"`), []byte(`"annotations":{"org.opencontainers.image.ref.name":"`+name+`"},"digest"`), 1)
+		})
+	}
+	called("::error::forged ##[add-mask]b")
+	onlyText := func(r result, what string) {
 		for where, text := range map[string]string{"stdout": r.stdout, "stderr": r.stderr} {
-			if strings.Contains(text, "\x1b") || strings.Contains(text, "##[add-mask]") || strings.Contains(text, "\n::error::forged") {
-				t.Errorf("format %s: %s lets text of the image act:\n%q", format, where, text)
+			if strings.Contains(text, "\x1b") || strings.Contains(text, "##[add-mask]") || strings.Contains("\n"+text, "\n::error::forged") {
+				t.Errorf("%s: %s lets text of the image act:\n%q", what, where, text)
 			}
 		}
 	}
+	for _, format := range []string{"table", "json"} {
+		r := c.scan(t, "--format="+format)
+		r.wantCode(t, 3)
+		onlyText(r, "format "+format)
+	}
+	c.build(t, debian(dpkgHead), map[string]string{strings.Replace(path, "PyYAML-5.3.dist-info/METADATA", "broken.jar", 1): "no zip"})
+	r := c.scan(t)
+	r.wantCode(t, 1)
+	onlyText(r, "a file that cannot be read")
 	page, err := os.ReadFile(summary)
 	if err != nil {
 		t.Fatal(err)

@@ -142,7 +142,7 @@ func forget(files []reportFile) error {
 // found, the policy.
 func (o *outcome) writeTable(w io.Writer, shown []finding.Severity) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s\n", report.Plain(o.subject.name), o.subject.digest)
+	fmt.Fprintf(&b, "image %s %s\n", report.Plain(o.subject.name), o.subject.digest) // no line begins with the image's own text
 	for _, one := range o.all {
 		fmt.Fprintf(&b, "%s\n", one.describe())
 	}

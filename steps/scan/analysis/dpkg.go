@@ -133,7 +133,12 @@ func eachParagraph(data []byte, each func(textproto.MIMEHeader) error) error {
 		if len(paragraph) == 0 {
 			continue
 		}
-		h, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(paragraph))).ReadMIMEHeader()
+		r := bufio.NewReader(bytes.NewReader(paragraph))
+		h, err := textproto.NewReader(r).ReadMIMEHeader()
+		// An empty line that ends otherwise (\r\n) would hide what follows.
+		if rest, _ := io.ReadAll(r); err == nil && len(bytes.TrimSpace(rest)) > 0 {
+			err = errors.New("it goes on after an empty line")
+		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			line, _, _ := bytes.Cut(paragraph, []byte("\n"))
 			errs = append(errs, fmt.Errorf("paragraph %q: %w", shorten(string(line)), err))

@@ -60,7 +60,11 @@ func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 	case image.Whiteout:
 		l.result.Whiteouts = append(l.result.Whiteouts, e.Path)
 	case image.Opaque:
-		l.result.OpaqueDirs = append(l.result.OpaqueDirs, strings.TrimPrefix(e.Path, "."))
+		dir := e.Path
+		if dir == "." {
+			dir = ""
+		}
+		l.result.OpaqueDirs = append(l.result.OpaqueDirs, dir)
 	case image.File:
 		return l.file(ctx, e, r)
 	}

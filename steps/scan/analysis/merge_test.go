@@ -68,6 +68,7 @@ func TestLaterLayersDeleteAndReplace(t *testing.T) {
 		{"a whiteout deletes no name that only starts alike", [][]file{{npm("app2", "x", "1")}, {{path: ".wh.app"}}}, []string{"x@1"}},
 		{"an opaque directory", [][]file{{npm("app", "x", "1"), npm("opt", "y", "1")}, {{path: "app/.wh..wh..opq"}, npm("app", "z", "1")}}, []string{"y@1", "z@1"}},
 		{"an opaque directory after its new content in the tar", [][]file{{npm("app", "x", "1")}, {npm("app", "z", "1"), {path: "app/.wh..wh..opq"}}}, []string{"z@1"}},
+		{"an opaque directory with a hidden name", [][]file{{npm(".app", "x", "1"), npm("app", "y", "1")}, {{path: ".app/.wh..wh..opq"}}}, []string{"y@1"}},
 		{"an opaque root", [][]file{{npm("app", "x", "1")}, {{path: ".wh..wh..opq"}}}, nil},
 		{"deleted and put back", [][]file{{npm("app", "x", "1")}, {{path: ".wh.app"}}, {npm("app", "x", "2")}}, []string{"x@2"}},
 		// As in Trivy: what hides packages may not be a file that says nothing.

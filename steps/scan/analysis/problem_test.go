@@ -27,6 +27,7 @@ func TestWhatCannotBeReadIsAProblem(t *testing.T) {
 		inside   string
 	}{
 		{"a paragraph that is none", Options{}, file{path: "var/lib/dpkg/status", content: "Package: a\nVersion: 1\n\nno colon\n"}, "dpkg", `paragraph "no colon"`, ""},
+		{"a paragraph that hides another", Options{}, file{path: "var/lib/dpkg/status", content: "Package: a\r\nVersion: 1-1\r\n\r\nPackage: b\r\nVersion: 1-1\r\n"}, "dpkg", "goes on after an empty line", ""},
 		{"a version that is none", Options{}, file{path: "var/lib/dpkg/status", content: "Package: a\nVersion: -\n"}, "dpkg", "package a", ""},
 		{"a list of files that is none", Options{}, file{path: "var/lib/dpkg/info/a.md5sums", content: "?"}, "dpkg", "digest and a path", ""},
 		{"an apk version that is none", Options{}, file{path: "lib/apk/db/installed", content: "P:a\nV:?\n\n"}, "apk", "package a", ""},

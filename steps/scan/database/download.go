@@ -152,18 +152,10 @@ func find(ctx context.Context, repository string, registry Registry) (v1.Hash, v
 // reference is repository as a reference. The tag of a database is its schema's
 // version; never latest.
 func reference(repository string, registry Registry) (name.Reference, error) {
-	_, last, _ := cutLast(repository, "/")
-	if !strings.ContainsAny(last, ":@") {
+	if !strings.ContainsAny(path.Base(repository), ":@") { // a port stands before the last slash
 		repository = fmt.Sprintf("%s:%d", repository, SchemaVersion)
 	}
 	return registry.Reference(repository)
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return "", s, false
 }
 
 func onlyLayer(d *remote.Descriptor) (v1.Layer, error) {

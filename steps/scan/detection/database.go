@@ -10,10 +10,8 @@
 package detection
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +19,6 @@ import (
 	"time"
 
 	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
-	"github.com/aquasecurity/trivy-db/pkg/metadata"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
@@ -30,44 +27,11 @@ import (
 
 const (
 	databaseFile = "trivy.db"
-	metadataFile = "metadata.json"
-
-	// SchemaVersion is the version of the databases this package reads.
-	SchemaVersion = trivydb.SchemaVersion
-
-	maxMetadata = 1 << 20         // bytes of metadata.json; real ones have 150
-	lockTimeout = 5 * time.Second // a writer that replaces instead of renaming holds it shorter
+	lockTimeout  = 5 * time.Second // a writer that replaces instead of renaming holds it shorter
 )
 
 // Database is an open vulnerability database.
-type Database struct {
-	path     string
-	metadata metadata.Metadata
-}
-
-// Metadata says which version the database has and when it was made.
-func (d *Database) Metadata() metadata.Metadata { return d.metadata }
-
-// SchemaError is a database of a version this program does not read.
-type SchemaError struct {
-	Dir       string
-	Got, Want int
-}
-
-func (e *SchemaError) Error() string {
-	return fmt.Sprintf("vulnerability database %s: it has schema version %d; this scanner reads version %d", e.Dir, e.Got, e.Want)
-}
-
-// ExitCode is that of something that failed.
-func (e *SchemaError) ExitCode() int { return fault.ExitFailed }
-
-// Hint says what to do.
-func (e *SchemaError) Hint() string {
-	if e.Got > e.Want {
-		return "update imagewright-scan, or name a database of the older version in db-repository"
-	}
-	return "fetch it again, or name a newer one in db-repository"
-}
+type Database struct{ path string }
 
 // Errors of Open, to be found with errors.Is.
 var (
@@ -76,18 +40,12 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// Open opens the database in dir: trivy.db and metadata.json. Nothing is
-// written, and a damaged database is left where it is.
+// Open opens the database trivy.db in dir, of a schema version that package
+// database has checked. Nothing is written, and a damaged database is left where
+// it is.
 //
-// Errors: [ErrMissing], [ErrEmpty], [ErrDamaged], [*SchemaError].
+// Errors: [ErrMissing], [ErrEmpty], [ErrDamaged].
 func Open(dir string) (*Database, error) {
-	m, err := readMetadata(dir)
-	if err != nil {
-		return nil, describe(dir, err)
-	}
-	if m.Version != SchemaVersion {
-		return nil, &SchemaError{Dir: dir, Got: m.Version, Want: SchemaVersion}
-	}
 	path, err := filepath.Abs(filepath.Join(dir, databaseFile))
 	if err != nil {
 		return nil, describe(dir, err)
@@ -109,7 +67,7 @@ func Open(dir string) (*Database, error) {
 		trivydb.Close()
 		return nil, describe(dir, err)
 	}
-	return &Database{path, m}, nil
+	return &Database{path}, nil
 }
 
 // Close closes the database.
@@ -130,26 +88,6 @@ func describe(dir string, err error) error {
 		hint = "remove it so that it is fetched again, or check db-repository"
 	}
 	return fault.Failed(fmt.Errorf("vulnerability database %s: %w", dir, err), hint)
-}
-
-func readMetadata(dir string) (metadata.Metadata, error) {
-	var m metadata.Metadata
-	f, err := os.Open(filepath.Join(dir, metadataFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("%s: %w", metadataFile, ErrMissing)
-	}
-	if err != nil {
-		return m, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxMetadata))
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, fmt.Errorf("%s: %w: %w", metadataFile, ErrDamaged, err)
-	}
-	return m, nil
 }
 
 // open makes the database at path the one trivy-db reads.

@@ -1,21 +1,18 @@
 package detection
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	fixtures "github.com/aquasecurity/bolt-fixtures"
-	"github.com/aquasecurity/trivy-db/pkg/metadata"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
-// seeded makes a database of version 2 from YAML files and returns its folder.
+// seeded makes a database from YAML files and returns its folder.
 func seeded(t *testing.T, files ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -29,18 +26,7 @@ func seeded(t *testing.T, files ...string) string {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	writeMetadata(t, dir, SchemaVersion)
 	return dir
-}
-
-func writeMetadata(t *testing.T, dir string, version int) {
-	t.Helper()
-	updated := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	data, err := json.Marshal(metadata.Metadata{Version: version, UpdatedAt: updated, NextUpdate: updated.Add(24 * time.Hour)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(dir, metadataFile), string(data))
 }
 
 func write(t *testing.T, path, content string) {
@@ -78,8 +64,6 @@ func TestOpenRefusesWhatWouldLetEveryImagePass(t *testing.T) {
 		mention string
 	}{
 		{"no database", nil, func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, databaseFile)) }, ErrMissing, "db-repository"},
-		{"no metadata", nil, func(t *testing.T, dir string) { os.Remove(filepath.Join(dir, metadataFile)) }, ErrMissing, "metadata.json"},
-		{"metadata that are no JSON", nil, func(t *testing.T, dir string) { write(t, filepath.Join(dir, metadataFile), "{") }, ErrDamaged, "metadata.json"},
 		{"an empty folder", nil, func(t *testing.T, dir string) { os.RemoveAll(dir); os.Mkdir(dir, 0o755) }, ErrMissing, ""},
 		{"nothing in it", []string{}, func(*testing.T, string) {}, ErrEmpty, "every image would pass"},
 		{"details and no advisories", []string{vulnerabilities}, func(*testing.T, string) {}, ErrEmpty, ""},
@@ -145,30 +129,8 @@ func scramble(t *testing.T, dir string) {
 	write(t, path, string(data))
 }
 
-func TestOpenRefusesAnotherSchema(t *testing.T) {
-	for _, tc := range []struct {
-		version int
-		hint    string
-	}{{1, "fetch it again"}, {3, "update imagewright-scan"}, {0, "fetch it again"}} {
-		dir := seeded(t, advisories, vulnerabilities)
-		writeMetadata(t, dir, tc.version)
-		_, err := Open(dir)
-		schema, ok := errors.AsType[*SchemaError](err)
-		if !ok || schema.Got != tc.version || schema.Want != 2 {
-			t.Errorf("version %d: Open: %v; want a SchemaError naming it and 2", tc.version, err)
-			continue
-		}
-		if fault.Code(err) != fault.ExitFailed || !strings.Contains(fault.Hint(err), tc.hint) {
-			t.Errorf("version %d: exit code %d, hint %q; want %d and %q", tc.version, fault.Code(err), fault.Hint(err), fault.ExitFailed, tc.hint)
-		}
-	}
-}
-
 func TestOneDatabaseAtATime(t *testing.T) {
 	first := opened(t, advisories, vulnerabilities)
-	if got := first.Metadata(); got.Version != 2 || got.UpdatedAt.Year() != 2026 {
-		t.Errorf("metadata %+v", got)
-	}
 	other := seeded(t, advisories, vulnerabilities)
 	if d, err := Open(other); err == nil {
 		d.Close()

@@ -12,6 +12,7 @@ import (
 	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
 	dbtypes "github.com/aquasecurity/trivy-db/pkg/types"
 	detector "github.com/aquasecurity/trivy/pkg/detector/ospkg"
+	"github.com/aquasecurity/trivy/pkg/detector/ospkg/version"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/scan/langpkg"
 	"github.com/aquasecurity/trivy/pkg/scan/ospkg"
@@ -38,17 +39,24 @@ type Options struct {
 type UnmatchedError struct {
 	OS       ftypes.OS // zero: none is known
 	Packages int
+	Release  bool // the detectors cover OS, but the database has nothing about its release
 }
 
 func (e *UnmatchedError) Error() string {
 	if e.OS.Family == "" {
 		return fmt.Sprintf("%d packages of a distribution, but no file that says which", e.Packages)
 	}
+	if e.Release {
+		return fmt.Sprintf("%d packages of %s %s, a release that the database has no advisories for", e.Packages, e.OS.Family, e.OS.Name)
+	}
 	return fmt.Sprintf("%d packages of %s %s, which Trivy's detectors don't cover", e.Packages, e.OS.Family, e.OS.Name)
 }
 
 // Hint says what to do.
 func (e *UnmatchedError) Hint() string {
+	if e.Release {
+		return "build on a release that gets security updates, or name a database in db-repository that covers this one"
+	}
 	return "an image needs its release file, such as /etc/debian_version, as a regular file; without it no vulnerability would be found"
 }
 
@@ -140,7 +148,39 @@ func system(ctx context.Context, target types.ScanTarget, scan types.ScanOptions
 		}
 		return types.Result{}, false, nil
 	}
+	if err == nil && len(target.Packages) > 0 {
+		var known bool
+		if known, err = knowsRelease(target); err == nil && !known {
+			unmatched.Release = true
+			return types.Result{}, false, unmatched
+		}
+	}
 	return result, endOfLife, err
+}
+
+// knowsRelease tells whether the database has advisories for the release that
+// the packages of Debian, Ubuntu and Alpine are looked up in. To the detectors
+// one it never heard of (sid, or next year's) is one without a flaw.
+func knowsRelease(target types.ScanTarget) (known bool, err error) {
+	release := target.OS.Name
+	switch repository := target.Repository; target.OS.Family {
+	case ftypes.Debian:
+		release = version.Major(release)
+	case ftypes.Alpine:
+		if repository != nil && repository.Release != "" {
+			release = repository.Release
+		}
+		release = version.Minor(release)
+	case ftypes.Ubuntu:
+	default:
+		return true, nil
+	}
+	err = trivydb.Config{}.Connection().View(func(tx *bolt.Tx) error {
+		bucket := string(target.OS.Family) + " " + release
+		known = tx.Bucket([]byte(bucket)) != nil || target.OS.Extended && tx.Bucket([]byte(bucket+"-ESM")) != nil
+		return nil
+	})
+	return known, err
 }
 
 // unique keeps one of each vulnerability of a package, of several the one with

@@ -178,6 +178,32 @@ func TestPackagesThatCannotBeMatchedAreAnError(t *testing.T) {
 	}
 }
 
+// To Trivy's detectors a release that is not in the database has no flaws.
+func TestAReleaseThatTheDatabaseDoesNotKnowIsAnError(t *testing.T) {
+	database := opened(t, advisories, vulnerabilities)
+	edge := &ftypes.Repository{Family: ftypes.Alpine, Release: "edge"}
+	for _, tc := range []struct {
+		os         ftypes.OS
+		repository *ftypes.Repository
+		known      bool
+	}{
+		{ftypes.OS{Family: ftypes.Debian, Name: "12.5"}, nil, true},
+		{ftypes.OS{Family: ftypes.Debian, Name: "forky/sid"}, nil, false},
+		{ftypes.OS{Family: ftypes.Ubuntu, Name: "22.04"}, nil, true},
+		{ftypes.OS{Family: ftypes.Ubuntu, Name: "22.04", Extended: true}, nil, true},
+		{ftypes.OS{Family: ftypes.Ubuntu, Name: "29.10"}, nil, false},
+		{ftypes.OS{Family: ftypes.Alpine, Name: "3.15.2"}, nil, true},
+		{ftypes.OS{Family: ftypes.Alpine, Name: "3.99.0"}, nil, false},
+		{ftypes.OS{Family: ftypes.Alpine, Name: "3.15.2"}, edge, false},
+	} {
+		detail := &analysis.Detail{OS: tc.os, Repository: tc.repository, Packages: ftypes.Packages{dpkg("busybox", "busybox", "1", "1")}}
+		_, _, err := database.Detect(t.Context(), detail, Options{})
+		if unmatched, ok := errors.AsType[*UnmatchedError](err); ok == tc.known || ok && !unmatched.Release {
+			t.Errorf("%s %s (repository %v): error %v; known should be %v", tc.os.Family, tc.os.Name, tc.repository, err, tc.known)
+		}
+	}
+}
+
 // Trivy calls a vulnerability whose details it can't read one of unknown
 // severity, and a gate at critical would let it through.
 func TestDamagedEntriesAreAnError(t *testing.T) {
