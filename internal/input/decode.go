@@ -20,7 +20,7 @@ import (
 // ValueError is returned for a value that an input does not accept.
 type ValueError struct {
 	Input string
-	Value string // "" for a secret
+	Value string // "" for a secret, and for what is no single value
 	Want  string // what would be accepted
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/goccy/go-yaml"
@@ -21,35 +22,59 @@ const (
 	maxFileBytes = 1 << 20 // far above any configuration; the file may be a fork's
 )
 
-// ReadFile returns the inputs that the configuration at path has for step, nil
-// when it has none. steps are the keys that are known beside version. A file that does not exist is nil without an error, unless
-// required. Errors are usage errors.
-func ReadFile(path string, required bool, step string, steps []string) (map[string]any, error) {
-	data, err := readBounded(path)
+// File is what a configuration file has for one step.
+type File struct {
+	Name   string         // as errors call it
+	Inputs map[string]any // nil for none
+}
+
+// ReadFile returns the inputs that the configuration name, relative to dir, has
+// for step. steps are the keys that are known beside version. A file that does
+// not exist has none, and is an error only if it is required. Errors are usage
+// errors.
+func ReadFile(dir, name string, required bool, step string, steps []string) (File, error) {
+	file := File{Name: name}
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(dir, name)
+	}
+	data, err := readBounded(name)
 	if errors.Is(err, fs.ErrNotExist) && !required {
-		return nil, nil
+		return file, nil
 	}
 	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("read the configuration: %w", err), "check the input config")
+		return file, fault.Usage(fmt.Errorf("read the configuration: %w", err), "check the input config")
 	}
-	var file map[string]any
-	if err := yaml.Unmarshal(data, &file); err != nil {
-		return nil, fault.Usage(fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true)), "")
+	var content map[string]any
+	if err := yaml.Unmarshal(data, &content); err != nil {
+		// Without the excerpt: there may be a secret in it.
+		return file, fault.Usage(fmt.Errorf("%s: %s", file.Name, yaml.FormatError(err, false, false)), "")
 	}
-	for key := range file {
+	if file.Inputs, err = inputsOf(content, step, steps); err != nil {
+		return file, fmt.Errorf("%s: %w", file.Name, err)
+	}
+	return file, nil
+}
+
+func inputsOf(content map[string]any, step string, steps []string) (map[string]any, error) {
+	for key := range content {
 		if key != "version" && !slices.Contains(steps, key) {
-			return nil, fault.Usage(fmt.Errorf("%s: unknown key %q", path, key), fmt.Sprintf("known are version, %s", alternatives(steps)))
+			return nil, fault.Usage(fmt.Errorf("unknown key %q", key), "known are version, "+alternatives(steps))
 		}
 	}
-	if v := fmt.Sprint(file["version"]); v != fmt.Sprint(fileVersion) {
-		return nil, fault.Usage(fmt.Errorf("%s: version %q is not known", path, v), fmt.Sprintf("write version: %d", fileVersion))
+	version := ""
+	switch v := content["version"].(type) {
+	case uint64, string: // nothing nested: see yamlText
+		version = fmt.Sprint(v)
 	}
-	if file[step] == nil {
+	if version != fmt.Sprint(fileVersion) {
+		return nil, fault.Usage(fmt.Errorf("version %q is not known", version), fmt.Sprintf("write version: %d", fileVersion))
+	}
+	if content[step] == nil {
 		return nil, nil
 	}
-	inputs, ok := file[step].(map[string]any)
+	inputs, ok := content[step].(map[string]any)
 	if !ok {
-		return nil, fault.Usage(fmt.Errorf("%s: key %s holds no inputs", path, step), "write one input a line below it")
+		return nil, fault.Usage(fmt.Errorf("key %s holds no inputs", step), "write one input a line below it")
 	}
 	return inputs, nil
 }

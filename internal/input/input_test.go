@@ -1,6 +1,7 @@
 package input
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,8 +26,11 @@ type inputs struct {
 	Password string        `name:"password" secret:"" help:"Password of the registry."`
 }
 
+// in is a configuration file that has values for the step.
+func in(values map[string]any) File { return File{FileName, values} }
+
 func TestTheStrongestSourceWins(t *testing.T) {
-	file := map[string]any{"scan-gate": "warn", "jobs": uint64(7)}
+	file := in(map[string]any{"scan-gate": "warn", "jobs": uint64(7)})
 	for _, tc := range []struct {
 		name string
 		from Sources
@@ -64,7 +68,7 @@ func TestEveryKindIsReadFromEverySource(t *testing.T) {
 		{"flags", Sources{Args: []string{"--scan-gate=warn", "--images=a", "--images", "b,c", `--cache-from="type=local,src=x",y`, "--jobs=9", "--timeout=30d", "--no-immutable"}}},
 		{"environment", Sources{Environ: []string{"IMAGEWRIGHT_PUSH_SCAN_GATE=warn", "IMAGEWRIGHT_PUSH_IMAGES=a\n\n b,c \n", "INPUT_CACHE-FROM=\"type=local,src=x\"\ny", "PLUGIN_JOBS=9", "PLUGIN_TIMEOUT=720h", "INPUT_IMMUTABLE=false"}}},
 		{"arrays in the environment", Sources{Environ: []string{"INPUT_SCAN_GATE=warn", `INPUT_IMAGES=["a","b,c"]`, `INPUT_CACHE_FROM=json:["type=local,src=x","y"]`, "INPUT_JOBS=9", "INPUT_TIMEOUT=30d", "INPUT_IMMUTABLE=no"}}},
-		{"file", Sources{File: map[string]any{"scan-gate": "warn", "images": []any{"a", "b,c"}, "cache-from": "\"type=local,src=x\"\ny", "jobs": uint64(9), "timeout": "30d", "immutable": false}}},
+		{"file", Sources{File: in(map[string]any{"scan-gate": "warn", "images": []any{"a", "b,c"}, "cache-from": "\"type=local,src=x\"\ny", "jobs": uint64(9), "timeout": "30d", "immutable": false})}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var got inputs
@@ -82,7 +86,7 @@ func TestEveryKindIsReadFromEverySource(t *testing.T) {
 func TestAnEmptyFlagOrFileValueMeansEmpty(t *testing.T) {
 	for _, from := range []Sources{
 		{Args: []string{"--images="}, Environ: []string{"INPUT_IMAGES=a"}},
-		{File: map[string]any{"images": ""}},
+		{File: in(map[string]any{"images": ""})},
 	} {
 		var in inputs
 		from.Step = "push"
@@ -103,19 +107,19 @@ func TestBadInputIsAUsageErrorThatHelps(t *testing.T) {
 	}{
 		{"choice", Sources{Args: []string{"--scan-gate=maybe"}}, []string{`input scan-gate: "maybe" is not accepted; want require, warn or off`}},
 		{"choice in the environment", Sources{Environ: []string{"INPUT_SCAN-GATE=maybe"}}, []string{`input scan-gate: "maybe"`, "require, warn or off"}},
-		{"choice in the file", Sources{File: map[string]any{"scan-gate": "maybe"}}, []string{`input scan-gate: "maybe"`}},
+		{"choice in the file", Sources{File: in(map[string]any{"scan-gate": "maybe"})}, []string{`input scan-gate: "maybe"`}},
 		{"number", Sources{Args: []string{"--jobs=many"}}, []string{`input jobs: "many"`, "whole number"}},
 		{"negative number", Sources{Args: []string{"--jobs=-1"}}, []string{`input jobs: "-1"`}},
 		{"duration", Sources{Environ: []string{"PLUGIN_TIMEOUT=soon"}}, []string{`input timeout: "soon"`, "30d"}},
 		{"truth", Sources{Args: []string{"--immutable=perhaps"}}, []string{`input immutable: "perhaps"`, "true or false"}},
 		{"array", Sources{Environ: []string{`INPUT_IMAGES=["a"`}}, []string{"input images", "JSON array"}},
-		{"map for a value", Sources{File: map[string]any{"jobs": map[string]any{"x": 1}}}, []string{"input jobs", "not a map"}},
+		{"map for a value", Sources{File: in(map[string]any{"jobs": map[string]any{"x": 1}})}, []string{"input jobs", "not a map"}},
 		{"unknown flag", Sources{Args: []string{"--scan-gat=off"}}, []string{`unknown input "scan-gat"`, "did you mean scan-gate?"}},
 		{"unknown variable", Sources{Environ: []string{"IMAGEWRIGHT_PUSH_IMAGE=x"}}, []string{`"IMAGEWRIGHT_PUSH_IMAGE"`, "did you mean IMAGEWRIGHT_PUSH_IMAGES?"}},
-		{"unknown key", Sources{File: map[string]any{"time-out": "1m"}}, []string{`"push.time-out"`, "did you mean timeout?"}},
+		{"unknown key", Sources{File: in(map[string]any{"time-out": "1m"})}, []string{`"push.time-out"`, "did you mean timeout?"}},
 		{"nothing near", Sources{Args: []string{"--zzzzzzzzzz"}}, []string{`unknown input "zzzzzzzzzz"`, "--help"}},
 		{"secret on the command line", Sources{Args: []string{"--password=hunter2"}}, []string{"input password", "IMAGEWRIGHT_PUSH_PASSWORD"}},
-		{"secret in the file", Sources{File: map[string]any{"password": "hunter2"}}, []string{"push.password", "IMAGEWRIGHT_PUSH_PASSWORD"}},
+		{"secret in the file", Sources{File: in(map[string]any{"password": "hunter2"})}, []string{"push.password", "IMAGEWRIGHT_PUSH_PASSWORD"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.from.Step = "push"
@@ -174,23 +178,48 @@ func TestReadFile(t *testing.T) {
 		{"no YAML", "version: 1\n\tpush:", nil, "imagewright.yaml"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), FileName)
-			if err := os.WriteFile(path, []byte(tc.content), 0o644); err != nil {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, FileName), []byte(tc.content), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			got, err := ReadFile(path, false, "push", []string{"push", "scan"})
+			got, err := ReadFile(dir, FileName, false, "push", []string{"push", "scan"})
 			if tc.fails != "" {
 				if err == nil || !strings.Contains(err.Error(), tc.fails) || fault.Code(err) != fault.ExitUsage {
 					t.Errorf("error %v, want a usage error with %q", err, tc.fails)
 				}
 				return
 			}
-			if err != nil || !maps.Equal(got, tc.want) {
-				t.Errorf("got %v, %v; want %v", got, err, tc.want)
+			if err != nil || !maps.Equal(got.Inputs, tc.want) {
+				t.Errorf("got %v, %v; want %v", got.Inputs, err, tc.want)
 			}
 		})
 	}
-	if _, err := ReadFile(filepath.Join(t.TempDir(), "none"), true, "push", nil); fault.Code(err) != fault.ExitUsage {
+	if _, err := ReadFile(t.TempDir(), "none", true, "push", nil); fault.Code(err) != fault.ExitUsage {
 		t.Errorf("a named file that is missing: %v, want a usage error", err)
+	}
+}
+
+// Twelve lines of aliases stand for a terabyte of text.
+func TestABombOfAliasesIsNeverPrinted(t *testing.T) {
+	var bomb strings.Builder
+	bomb.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n")
+	for i := range 12 {
+		fmt.Fprintf(&bomb, "  a%d: &a%d [%s]\n", i+1, i+1, strings.Join(slices.Repeat([]string{fmt.Sprintf("*a%d", i)}, 10), ", "))
+	}
+	for name, text := range map[string]string{
+		"an input":    "version: 1\npush:\n  images: [*a12]\n",
+		"the version": "version: *a12\n",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, FileName), []byte("scan:\n  "+bomb.String()+text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		file, err := ReadFile(dir, FileName, true, "push", []string{"push", "scan"})
+		if err == nil {
+			_, err = Parse(&inputs{}, Sources{Step: "push", File: file})
+		}
+		if err == nil || len(err.Error()) > 1000 {
+			t.Errorf("%s: error %.100v; want a short one", name, err)
+		}
 	}
 }

@@ -16,10 +16,10 @@ import (
 
 // Sources is where inputs come from, the strongest first.
 type Sources struct {
-	Step    string         // the step's name; picks its environment names
-	Args    []string       // flags
-	Environ []string       // NAME=value
-	File    map[string]any // the step's key of imagewright.yaml; nil for none
+	Step    string   // the step's name; picks its environment names
+	Args    []string // flags
+	Environ []string // NAME=value
+	File    File     // the step's inputs in the configuration file
 	// Untrusted says that File comes from a fork: inputs marked guard ignore it.
 	Untrusted bool
 }
@@ -108,7 +108,7 @@ func (s *source) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, e
 	if value, ok := s.fromEnv(in); ok {
 		return value, nil
 	}
-	value, ok := s.File[in.Name]
+	value, ok := s.File.Inputs[in.Name]
 	if !ok || value == nil || in.Guard && s.Untrusted {
 		return nil, nil
 	}
@@ -116,24 +116,25 @@ func (s *source) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, e
 }
 
 // yamlText turns a YAML value into the text a flag would have. A list becomes a
-// JSON array, which every list takes.
+// JSON array, which every list takes. What is nested is never printed: aliases
+// make a terabyte of a few lines.
 func yamlText(in Input, value any) (string, error) {
 	switch reflect.ValueOf(value).Kind() {
 	case reflect.Slice:
 		if in.Kind != List {
-			return "", &ValueError{in.Name, fmt.Sprint(value), "one value, not a list"}
+			return "", &ValueError{in.Name, "", "one value, not a list"}
 		}
 		items := []string{}
 		for _, item := range value.([]any) {
 			if k := reflect.ValueOf(item).Kind(); k == reflect.Map || k == reflect.Slice {
-				return "", &ValueError{in.Name, fmt.Sprint(item), "a list of plain values"}
+				return "", &ValueError{in.Name, "", "a list of plain values"}
 			}
 			items = append(items, fmt.Sprint(item))
 		}
 		array, err := json.Marshal(items)
 		return "json:" + string(array), err
 	case reflect.Map:
-		return "", &ValueError{in.Name, fmt.Sprint(value), "a value or a list, not a map"}
+		return "", &ValueError{in.Name, "", "a value or a list, not a map"}
 	}
 	return fmt.Sprint(value), nil
 }
@@ -202,17 +203,17 @@ func (s *source) checkEnviron() error {
 func envStyle(key string) string { return strings.ReplaceAll(strings.ToLower(key), "_", "-") }
 
 func (s *source) checkFile() error {
-	for name := range s.File {
+	for name := range s.File.Inputs {
 		in, known := s.inputs[name]
 		switch {
 		case !known:
-			return fmt.Errorf("imagewright.yaml: %w", s.unknown("key", s.Step+"."+name, name))
+			return fmt.Errorf("%s: %w", s.File.Name, s.unknown("key", s.Step+"."+name, name))
 		case in.Secret:
-			return fmt.Errorf("imagewright.yaml: key %s.%s: a secret does not belong in a file of the repository; set %s instead",
-				s.Step, name, in.EnvNames(s.Step)[0])
+			return fmt.Errorf("%s: key %s.%s: a secret does not belong in a file of the repository; set %s instead",
+				s.File.Name, s.Step, name, in.EnvNames(s.Step)[0])
 		case in.Guard && s.Untrusted:
 			s.values.Warnings = append(s.values.Warnings,
-				fmt.Sprintf("imagewright.yaml: key %s.%s is ignored in a run for a fork", s.Step, name))
+				fmt.Sprintf("%s: key %s.%s is ignored in a run for a fork", s.File.Name, s.Step, name))
 		}
 	}
 	slices.Sort(s.values.Warnings)

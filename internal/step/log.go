@@ -63,7 +63,7 @@ func appendAttr(line *strings.Builder, group string, a slog.Attr) {
 	}
 	text := value.String()
 	if text == "" || strings.ContainsAny(text, " \"=") || ci.Printable(text) != text {
-		text = strconv.Quote(text)
+		text = ci.Printable(strconv.Quote(text)) // a quoted "##[" is a command to GitHub all the same
 	}
 	fmt.Fprintf(line, " %s%s=%s", group, a.Key, text)
 }

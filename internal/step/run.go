@@ -1,12 +1,12 @@
 package step
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -92,13 +92,13 @@ func asksFor(args []string, names ...string) bool {
 // anything is logged, also where it returns an error.
 func prepare(s Step, job *Job) error {
 	d, target := s.Declaration(), s.Inputs()
+	job.CI, job.emitter = ci.Detect(job.Getenv, job.Stderr)
+	job.Log = newLogger(job.Stderr, "info")
 	holder, ok := target.(interface{ common() *Common })
 	if !ok {
 		return fmt.Errorf("step %s: its inputs do not embed step.Common", d.Name)
 	}
 	job.common = holder.common()
-	job.CI, job.emitter = ci.Detect(job.Getenv, job.Stderr)
-	job.Log = newLogger(job.Stderr, "info")
 	args, err := withCommand(d, job.Args)
 	if err != nil {
 		return err
@@ -139,12 +139,9 @@ func withCommand(d Declaration, args []string) ([]string, error) {
 	return append([]string{"--command=" + args[0]}, args[1:]...), nil
 }
 
-func readConfig(job *Job, name string) (map[string]any, error) {
-	path, required := filepath.Join(job.Dir, input.FileName), false
-	if job.common.Config != "" {
-		path, required = job.Abs(job.common.Config), true
-	}
-	return input.ReadFile(path, required, name, Names())
+func readConfig(job *Job, name string) (input.File, error) {
+	given := job.common.Config
+	return input.ReadFile(job.Dir, cmp.Or(given, input.FileName), given != "", name, Names())
 }
 
 // run is s.Run, with a panic turned into an error: it must not end with exit
@@ -174,7 +171,7 @@ func (j *Job) finish(ctx context.Context, d Declaration, err error) int {
 		fmt.Fprintf(j.Stderr, "imagewright-%s: %s\n", d.Name, s)
 		return 128 + int(s.signal)
 	}
-	fmt.Fprintf(j.Stderr, "imagewright-%s: %s\n", d.Name, message(err))
+	fmt.Fprintf(j.Untrusted(), "imagewright-%s: %s\n", d.Name, message(err)) // errors quote images and Dockerfiles
 	return fault.Code(err)
 }
 

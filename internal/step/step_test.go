@@ -60,7 +60,7 @@ func TestExitCodesComeFromErrorTypes(t *testing.T) {
 		{"usage", func(context.Context, *Job, fakeInputs) error { return fault.Usage(boom, "do this") }, 2, "it broke; do this\n"},
 		{"refused", func(context.Context, *Job, fakeInputs) error { return fault.Refused(boom, "") }, 3, "it broke\n"},
 		{"a bug is no usage error", func(context.Context, *Job, fakeInputs) error { panic("oops") }, 1, "internal error: oops"},
-		{"escapes in an error", func(context.Context, *Job, fakeInputs) error { return errors.New("bad \x1b[31mname") }, 1, "bad \ufffd[31mname\n"},
+		{"escapes in an error", func(context.Context, *Job, fakeInputs) error { return errors.New("bad \x1b[31mname") }, 1, `bad \u001b[31mname` + "\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			code, _, log := execute(t, t.TempDir(), nil, nil, tc.run)
@@ -68,6 +68,16 @@ func TestExitCodesComeFromErrorTypes(t *testing.T) {
 				t.Errorf("exit code %d, log %q; want %d and %q", code, log, tc.code, tc.log)
 			}
 		})
+	}
+}
+
+func TestNoTextOfAnErrorOrTheLogCommandsTheRunner(t *testing.T) {
+	code, _, log := execute(t, t.TempDir(), nil, []string{"GITHUB_ACTIONS=true"}, func(_ context.Context, job *Job, _ fakeInputs) error {
+		job.Log.Info("read", "file", "a ##[add-mask]b")
+		return errors.New("read x\n::add-mask::y: broken")
+	})
+	if code != 1 || strings.Contains(log, "##[") || strings.Contains(log, "\n::add-mask") {
+		t.Errorf("exit code %d, log %q; want 1 and no command in it", code, log)
 	}
 }
 
