@@ -78,6 +78,19 @@ func TestLayersAreWhatTheConfigSays(t *testing.T) {
 
 // However a stored layer is changed, the error says which blob it is, not what
 // a decompressor made of it.
+func TestAManifestWithMoreOrFewerLayersThanItsConfigIsRefused(t *testing.T) {
+	raw := makeTar(t, file{name: "etc/hello", content: "hello"})
+	l, _ := craft(t, raw, types.OCIUncompressedLayer, digestOf(t, raw))
+	config := putBytes(t, l, types.OCIConfigJSON, []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["`+digestOf(t, raw).String()+`"]}}`))
+	layer := describe(v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: digestOf(t, raw), Size: int64(len(raw))})
+	for _, layers := range []string{"", layer + "," + layer} {
+		desc := putBytes(t, l, types.OCIManifestSchema1, []byte(`{"schemaVersion":2,"config":`+describe(config)+`,"layers":[`+layers+`]}`))
+		img := value[v1.Image](t)(l.Image(desc.Digest))
+		_, err := img.Layers()
+		wantError(t, err, fault.ExitFailed, "config", "names 1 layers, the manifest")
+	}
+}
+
 func TestAChangedLayerIsNamedWhateverReadsItFirst(t *testing.T) {
 	raw := makeTar(t, file{name: "app", content: strings.Repeat("hello", 1000)})
 	for name, blob := range map[string][]byte{"gzip": gzipBytes(t, raw), "zstd": zstdBytes(t, raw), "plain": raw} {

@@ -47,26 +47,20 @@ func Files(steps []Step, release Release) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	pipeline := newPipeline(steps)
 	var err error
-	write := func(path string, doc any, comment string) {
-		var data []byte
-		if data, err = document(doc, comment); err == nil {
-			files[path] = data
-		}
-	}
 	for _, s := range steps {
 		image, ok := release.Images[s.Name]
 		if !ok {
 			return nil, fmt.Errorf("release: no image of step %s", s.Name)
 		}
-		write("actions/"+s.Name+"/action.yml", action(s, image), "")
-		files["gitlab-templates/"+s.Name+".yml"], err = template(s, image)
-		if err != nil {
+		if files["actions/"+s.Name+"/action.yml"], err = document(action(s, image), ""); err != nil {
+			return nil, err
+		}
+		if files["gitlab-templates/"+s.Name+".yml"], err = template(s, image); err != nil {
 			return nil, err
 		}
 		files["docs/inputs/"+s.Name+".md"] = page(s)
 	}
-	write("action.yml", pipeline.action(release), "")
-	if err != nil {
+	if files["action.yml"], err = document(pipeline.action(release), ""); err != nil {
 		return nil, err
 	}
 	if files["gitlab-templates/pipeline.yml"], err = pipeline.template(release); err != nil {

@@ -3,11 +3,10 @@ package push
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/finding"
 	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/step"
 )
@@ -47,15 +46,15 @@ func verdict(workspace, digest string) error {
 }
 
 // counted is ": 2 CRITICAL, 5 HIGH", the worst first, or nothing.
-func counted(counts map[string]int) string {
-	var parts []string
-	for _, severity := range []string{"CRITICAL", "HIGH", "MEDIUM", "LOW", "UNKNOWN"} {
-		if n := counts[severity]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, severity))
+func counted(recorded map[string]int) string {
+	counts := finding.Counts{}
+	for name, n := range recorded {
+		if severity, err := finding.ParseSeverity(name); err == nil && n > 0 {
+			counts[severity] = n
 		}
 	}
-	if len(parts) == 0 {
+	if len(counts) == 0 {
 		return ""
 	}
-	return ": " + strings.Join(slices.Clip(parts), ", ")
+	return ": " + counts.String()
 }

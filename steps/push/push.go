@@ -182,10 +182,6 @@ func sendAll(ctx context.Context, job *step.Job, targets targets, tags []string)
 
 // connect returns the client, and the repositories of images.
 func connect(in *Inputs, job *step.Job) (*registry.Client, []name.Repository, error) {
-	bundle := in.CABundle
-	if bundle != "" {
-		bundle = job.Abs(bundle)
-	}
 	hosts, err := registryHosts(in.Images)
 	if err != nil {
 		return nil, nil, err
@@ -195,7 +191,7 @@ func connect(in *Inputs, job *step.Job) (*registry.Client, []name.Repository, er
 			Registries: hosts, Username: in.Username, Password: in.Password, Environ: job.Environ,
 		}),
 		PlainHTTP: in.Insecure,
-		CABundle:  bundle,
+		CABundle:  job.CABundle(),
 		Proxy:     job.Proxy(),
 		Access:    registry.Push,
 		UserAgent: "imagewright-push/" + step.Version(),

@@ -78,6 +78,30 @@ func TestATagSetByAnotherPushMeanwhileIsReported(t *testing.T) {
 	}
 }
 
+func TestATagThatPointsElsewhereAfterwardsIsReported(t *testing.T) {
+	s := registrytest.Start(t)
+	c := newCheckout(t, 0, "main")
+	other := "sha256:" + strings.Repeat("0", 64)
+	set := false
+	s.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/main") {
+			return false
+		}
+		if r.Method == http.MethodHead && set {
+			w.Header().Set("Docker-Content-Digest", other)
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			w.Header().Set("Content-Length", "100")
+			return true
+		}
+		set = set || r.Method == http.MethodPut
+		return false
+	})
+	code, _, stderr := c.push("--images=" + s.Host + "/app")
+	if code != 1 || !strings.Contains(stderr, other) || !strings.Contains(stderr, "another push set it") {
+		t.Errorf("exit %d, %s; want 1 and the digest that is there now", code, stderr)
+	}
+}
+
 func TestTagsGoFromNarrowToWide(t *testing.T) {
 	got, err := wantedTags([]string{"latest", "main", "1", "v1.2.3-20231125-7a3b5c9", "1.2", "edge", "sha-7a3b5c9", "latest"}, "", "")
 	if err != nil {
