@@ -14,10 +14,10 @@ LDFLAGS := -s -w -X github.com/imagewright/imagewright/internal/step.version=$(V
 TOOLS   := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo generate lint tools clean packages-build packages-demo packages-test
+.PHONY: help build test demo generate lint tools clean bench-rebuild packages-build packages-demo packages-test
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/imagewright-<step>, one static binary a step
 	@mkdir -p bin
@@ -36,6 +36,10 @@ generate: ## actions/, gitlab-templates/ and docs/inputs, from the declared inpu
 
 # Folders of Go source that are ours; bin, .cache and .demo hold other people's.
 SOURCE := $(wildcard steps internal test bench examples)
+
+bench-rebuild: packages-demo build $(TOOLS)/.registry ## a rebuild after a small change against docker build (needs docker.io; BENCH_RUNS=9)
+	go build -o $(TOOLS)/bench-rebuild ./bench/rebuild
+	@$(TOOLS)/bench-rebuild $(if $(BENCH_RUNS),-runs '$(BENCH_RUNS)')
 
 lint: $(TOOLS)/.staticcheck packages-test ## gofmt, go vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l $(SOURCE)); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }

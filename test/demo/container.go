@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,11 +133,15 @@ func (c *container) ask(ctx context.Context, port int) (string, error) {
 // get sends one request over a connection made in the container's network, and
 // returns the answer's status and the beginning of its body.
 func (c *container) get(address string) (status string, body []byte, err error) {
-	text, err := os.ReadFile(c.pidFile())
+	pid, err := c.pid()
 	if err != nil {
 		return "", nil, err // not started yet
 	}
-	connection, err := dialInNetwork(fmt.Sprintf("/proc/%s/ns/net", bytes.TrimSpace(text)), address)
+	var connection net.Conn
+	err = inNetwork(pid, func() (err error) {
+		connection, err = net.DialTimeout("tcp4", address, dialTimeout)
+		return err
+	})
 	if err != nil {
 		return "", nil, err
 	}
@@ -157,34 +162,30 @@ func (c *container) get(address string) (status string, body []byte, err error) 
 	return response.Status, bytes.TrimSpace(body), err
 }
 
-// dialInNetwork connects from another network namespace. A socket belongs to the
-// one its thread is in when it is made; the thread is thrown away afterwards.
-func dialInNetwork(namespace, address string) (net.Conn, error) {
-	type result struct {
-		connection net.Conn
-		err        error
-	}
-	done := make(chan result, 1)
+// inNetwork calls f on a thread that is in the network namespace of process pid.
+// Sockets and children that f makes belong there; the thread is thrown away.
+func inNetwork(pid string, f func() error) error {
+	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		file, err := os.Open(namespace)
-		if err != nil {
-			done <- result{err: err}
-			return
-		}
-		defer file.Close()
-		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- result{err: fmt.Errorf("enter %s: %w", namespace, err)}
-			return
-		}
-		connection, err := net.DialTimeout("tcp4", address, dialTimeout)
-		done <- result{connection, err}
+		done <- func() error {
+			namespace, err := os.Open("/proc/" + pid + "/ns/net")
+			if err != nil {
+				return err
+			}
+			defer namespace.Close()
+			if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("enter %s: %w", namespace.Name(), err)
+			}
+			return f()
+		}()
 	}()
-	r := <-done
-	return r.connection, r.err
+	return <-done
 }
 
-// checkHealth runs the image's HEALTHCHECK once, as Docker would.
+// checkHealth runs the image's HEALTHCHECK once, as Docker would: in the
+// container's files and network, as its user. `runc exec` does not do where the
+// demo itself runs in a chroot.
 func (c *container) checkHealth(ctx context.Context) error {
 	if c.config.Healthcheck == nil || len(c.config.Healthcheck.Test) < 2 {
 		return nil
@@ -194,12 +195,52 @@ func (c *container) checkHealth(ctx context.Context) error {
 	if test[0] == "CMD-SHELL" {
 		command = []string{"/bin/sh", "-c", test[1]}
 	}
-	check := c.runc(append([]string{"exec", c.id}, command...)...)
-	if out, err := check.CombinedOutput(); err != nil && ctx.Err() == nil {
+	pid, err := c.pid()
+	if err != nil {
+		return err
+	}
+	uid, gid, err := lookUpUser(c.rootfs(), c.config.User)
+	if err != nil {
+		return err
+	}
+	check := exec.CommandContext(ctx, command[0], command[1:]...)
+	check.Path, check.Err = c.lookUpCommand(command[0]), nil
+	check.Env, check.Dir = c.config.Env, cmp.Or(c.config.WorkingDir, "/")
+	check.SysProcAttr = &syscall.SysProcAttr{
+		Chroot: "/proc/" + pid + "/root", Credential: &syscall.Credential{Uid: uid, Gid: gid}, Pdeathsig: syscall.SIGKILL,
+	}
+	var out []byte
+	err = inNetwork(pid, func() error {
+		out, err = check.CombinedOutput()
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("HEALTHCHECK %q: %w; it said:\n%s", command, err, out)
 	}
 	say("HEALTHCHECK %s: healthy", strings.Join(command, " "))
 	return nil
+}
+
+// lookUpCommand finds a program in the container's PATH.
+func (c *container) lookUpCommand(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	for _, variable := range c.config.Env {
+		path, _ := strings.CutPrefix(variable, "PATH=")
+		for _, dir := range filepath.SplitList(path) {
+			if info, err := os.Stat(filepath.Join(c.rootfs(), dir, name)); err == nil && info.Mode().IsRegular() {
+				return filepath.Join(dir, name)
+			}
+		}
+	}
+	return name
+}
+
+// pid is the number of the application's process.
+func (c *container) pid() (string, error) {
+	text, err := os.ReadFile(c.pidFile())
+	return string(bytes.TrimSpace(text)), err
 }
 
 // stop ends the application by its STOPSIGNAL, or harder, and leaves nothing.
