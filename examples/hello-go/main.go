@@ -1,4 +1,4 @@
-// Command hello answers HTTP requests with a greeting.
+// Command hello answers HTTP requests with a greeting and a page.
 package main
 
 import (
@@ -43,9 +43,13 @@ func port(getenv func(string) string) string {
 	return "8080"
 }
 
-// routes is the service: a greeting, and its health.
-func routes() http.Handler {
+// pages is the folder in the image that is served below /web/.
+const pages = "/srv/web"
+
+// routes is the service: a greeting, the pages in a folder, and its health.
+func routes(pages string) http.Handler {
 	mux := http.NewServeMux()
+	mux.Handle("GET /web/", http.StripPrefix("/web/", http.FileServer(http.Dir(pages))))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		name := r.URL.Query().Get("name")
 		if name == "" {
@@ -66,7 +70,7 @@ func serve(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: routes(), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: routes(pages), ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	slog.Info("listening", "address", listener.Addr().String(), "version", strings.TrimSpace(version))

@@ -9,7 +9,7 @@ import (
 )
 
 func TestRoutes(t *testing.T) {
-	server := httptest.NewServer(routes())
+	server := httptest.NewServer(routes("web"))
 	defer server.Close()
 	for _, tc := range []struct {
 		path string
@@ -18,6 +18,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"/", http.StatusOK, "Hello, world!"},
 		{"/?name=Ada", http.StatusOK, "Hello, Ada!"},
+		{"/web/", http.StatusOK, "<h1>Hello</h1>"},
 		{"/healthz", http.StatusOK, "ok"},
 		{"/nowhere", http.StatusNotFound, "404"},
 	} {
@@ -47,7 +48,7 @@ func TestPort(t *testing.T) {
 }
 
 func TestHealthFailsWhereNobodyListens(t *testing.T) {
-	server := httptest.NewServer(routes())
+	server := httptest.NewServer(routes("web"))
 	addr := server.Listener.Addr().String()
 	addr = addr[strings.LastIndex(addr, ":"):]
 	if err := checkHealth(t.Context(), addr); err != nil {
