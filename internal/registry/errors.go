@@ -247,6 +247,14 @@ func IsUnsupported(err error) bool {
 	return HasCode(err, "UNSUPPORTED")
 }
 
+// IsProtected says whether the registry keeps a manifest because something it
+// knows of still needs it: zot answers 405 DENIED for a child of a tagged
+// index, Google's registries GOOGLE_MANIFEST_DANGLING_….
+func IsProtected(err error) bool {
+	return Status(err) == http.StatusMethodNotAllowed && HasCode(err, "DENIED") ||
+		HasCode(err, "GOOGLE_MANIFEST_DANGLING_TAG") || HasCode(err, "GOOGLE_MANIFEST_DANGLING_PARENT_IMAGE")
+}
+
 func isToken(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.token

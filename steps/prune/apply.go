@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/registry"
 )
 
 // Applied is what a run did.
@@ -43,7 +44,9 @@ func apply(ctx context.Context, plan *Plan, repo repository, log *slog.Logger) (
 			continue
 		}
 		switch err := repo.Delete(ctx, del.Digest); {
-		case isNotFound(err): // an earlier run has done it
+		case registry.IsNotFound(err): // an earlier run has done it
+		case registry.IsProtected(err):
+			done.Skipped = append(done.Skipped, fmt.Sprintf("%s: the registry says that it is still needed", del.Digest))
 		case err != nil:
 			return done, deleteError(plan.Repository+"@"+del.Digest.String(), err)
 		default:
@@ -61,7 +64,7 @@ func untagAll(ctx context.Context, plan *Plan, repo repository, done *Applied, l
 	for _, u := range plan.Untag {
 		is, err := repo.Resolve(ctx, u.Tag)
 		switch {
-		case isNotFound(err):
+		case registry.IsNotFound(err):
 			continue // an earlier run has done it
 		case err != nil:
 			return nil, fmt.Errorf("look up %s:%s: %w", plan.Repository, u.Tag, err)
@@ -72,7 +75,7 @@ func untagAll(ctx context.Context, plan *Plan, repo repository, done *Applied, l
 		switch err := repo.Untag(ctx, u.Tag); {
 		case errors.Is(err, errUntagUnsupported):
 			remaining[u.Tag] = u.Digest
-		case isNotFound(err):
+		case registry.IsNotFound(err):
 		case err != nil:
 			return nil, deleteError(plan.Repository+":"+u.Tag, err)
 		default:
@@ -124,7 +127,7 @@ func verify(ctx context.Context, plan *Plan, before *Snapshot, repo repository) 
 // deleteError adds what to do about the commonest refusal.
 func deleteError(what string, err error) error {
 	err = fmt.Errorf("delete %s: %w", what, err)
-	if isUnsupported(err) {
+	if registry.IsUnsupported(err) {
 		return fault.Failed(err, "the registry does not delete; on distribution set storage.delete.enabled: true")
 	}
 	return err

@@ -42,7 +42,7 @@ type Inputs struct {
 	Grace        time.Duration `name:"grace" default:"24h" placeholder:"AGE" group:"What may go" help:"Keep what is younger whatever the rules say. 0 is no such rule."`
 	Username     string        `name:"username" group:"Registry" guard:"" help:"User of the registry. Without it the credentials of Docker and of the CI count."`
 	Password     string        `name:"password" secret:"" group:"Registry" help:"Password or token of the registry."`
-	Insecure     []string      `name:"insecure-registries" placeholder:"HOST" group:"Registry" guard:"" help:"Registries to speak plain HTTP to, one a line. Loopback always is."`
+	Insecure     []string      `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" group:"Registry" guard:"" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
 	step.Common
 }
 

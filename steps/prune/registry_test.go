@@ -128,7 +128,7 @@ func TestApplyDeletesThePlanAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff([]string{"amd", "arm", "stable", "v3.0.0"}, tagsOf(after)); diff != "" {
 		t.Errorf("tags (-want +got):\n%s", diff)
 	}
-	if _, _, err := repo.Manifest(t.Context(), gone); !isNotFound(err) {
+	if _, _, err := repo.Manifest(t.Context(), gone); !registry.IsNotFound(err) {
 		t.Errorf("v1.1.0's manifest: %v, want it gone", err)
 	}
 	if _, _, err := repo.Manifest(t.Context(), child); err != nil {
@@ -241,7 +241,7 @@ func TestKilledAtAnyRequestNothingKeptIsLostAndARerunFinishes(t *testing.T) {
 			t.Errorf("killed at %d: tags (-want +got):\n%s", kill, diff)
 		}
 		for _, d := range plan.Delete {
-			if _, _, err := repo.Manifest(t.Context(), d.Digest); !isNotFound(err) {
+			if _, _, err := repo.Manifest(t.Context(), d.Digest); !registry.IsNotFound(err) {
 				t.Errorf("killed at %d: %s is left after the rerun (%v)", kill, d.Digest, err)
 			}
 		}
@@ -282,8 +282,29 @@ func TestWithoutUntaggingAManifestGoesOnlyWithAllItsTags(t *testing.T) {
 	if _, _, err := repo.Manifest(t.Context(), shared); err != nil {
 		t.Errorf("stable's image is gone: %v", err)
 	}
-	if _, _, err := repo.Manifest(t.Context(), gone); !isNotFound(err) {
+	if _, _, err := repo.Manifest(t.Context(), gone); !registry.IsNotFound(err) {
 		t.Errorf("v1.1.0's image: %v, want it gone", err)
+	}
+}
+
+// protecting is a registry like zot: it refuses to delete what it still needs.
+type protecting struct{ remote }
+
+func (protecting) Delete(context.Context, v1.Hash) error {
+	return &registry.Error{Method: "DELETE", Status: http.StatusMethodNotAllowed, Codes: []string{"DENIED"}}
+}
+
+func TestWhatTheRegistryProtectsIsLeftAndReported(t *testing.T) {
+	_, at := startRegistry(t)
+	pushImage(t, at, "v1.0.0")
+	pushImage(t, at, "v2.0.0")
+	repo := protecting{connect(t, at)}
+	done, err := apply(t.Context(), Decide(mustTake(t, repo.remote), keepOne, time.Now()), repo, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Deleted != 0 || len(done.Skipped) != 1 || !strings.Contains(done.Skipped[0], "still needed") {
+		t.Errorf("deleted %d, skipped %q; want the manifest skipped with the reason", done.Deleted, done.Skipped)
 	}
 }
 

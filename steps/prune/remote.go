@@ -64,7 +64,3 @@ func (r remote) Untag(ctx context.Context, tag string) error {
 func (r remote) Delete(ctx context.Context, digest v1.Hash) error {
 	return r.client.DeleteManifest(ctx, r.repo.Digest(digest.String()))
 }
-
-func isNotFound(err error) bool { return registry.IsNotFound(err) }
-
-func isUnsupported(err error) bool { return registry.IsUnsupported(err) }

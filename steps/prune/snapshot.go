@@ -12,6 +12,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/imagewright/imagewright/internal/registry"
 )
 
 // repository is what prune needs of a registry. A registry that cannot answer
@@ -155,7 +157,7 @@ const createdAnnotation = "org.opencontainers.image.created"
 
 func (t *taking) node(ctx context.Context, digest v1.Hash) (*Node, error) {
 	raw, mediaType, err := t.repo.Manifest(ctx, digest)
-	if isNotFound(err) {
+	if registry.IsNotFound(err) {
 		return &Node{Missing: true}, nil // a child that was lost, a subject that is gone
 	}
 	if err != nil {
@@ -199,7 +201,7 @@ func (t *taking) created(ctx context.Context, annotated time.Time, config v1.Des
 		return annotated, nil
 	}
 	raw, err := t.repo.Config(ctx, config)
-	if isNotFound(err) {
+	if registry.IsNotFound(err) {
 		return annotated, nil // a broken image is as old as its manifest says
 	}
 	if err != nil {
