@@ -193,7 +193,11 @@ func Write[T any, P interface {
 		return fmt.Errorf("record of %s: %w", step, err)
 	}
 	return durable.WriteFile(name, 0o644, func(w io.Writer) error {
-		return json.MarshalWrite(w, record, jsontext.WithIndent("  "), json.Deterministic(true))
+		if err := json.MarshalWrite(w, record, jsontext.WithIndent("  "), json.Deterministic(true)); err != nil {
+			return err
+		}
+		_, err := io.WriteString(w, "\n")
+		return err
 	})
 }
 

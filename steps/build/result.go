@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/docker/go-units"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -121,8 +122,8 @@ func (r result) tell(job *step.Job, response map[string]string, changed bool) er
 	job.Output("metadata", metadata)
 	job.Output("changed", strconv.FormatBool(changed))
 	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
-		r.Root.Digest, r.Platform, bytesOf(r.Size), r.Took.Seconds(), r.Steps, r.Cached))
-	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", r.Platform, "size", bytesOf(r.Size),
+		r.Root.Digest, r.Platform, units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
+	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", r.Platform, "size", units.HumanSize(float64(r.Size)),
 		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
 	_, err = fmt.Fprintln(job.Stdout, r.Root.Digest)
 	return err
@@ -141,18 +142,4 @@ func metadata(response map[string]string) (string, error) {
 	}
 	text, err := json.Marshal(out) // keys sorted
 	return string(text), err
-}
-
-// bytesOf is n for people, in powers of ten as registries count.
-func bytesOf(n int64) string {
-	const unit = 1000
-	switch {
-	case n < unit:
-		return fmt.Sprintf("%d B", n)
-	case n < unit*unit:
-		return fmt.Sprintf("%.1f kB", float64(n)/unit)
-	case n < unit*unit*unit:
-		return fmt.Sprintf("%.1f MB", float64(n)/unit/unit)
-	}
-	return fmt.Sprintf("%.1f GB", float64(n)/unit/unit/unit)
 }

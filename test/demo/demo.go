@@ -173,7 +173,7 @@ func (d *demo) workspace() string { return filepath.Join(d.app, ".imagewright") 
 
 func (d *demo) built() (string, error) {
 	r, err := record.Read[record.Build](d.workspace(), "build")
-	return fmt.Sprintf("%s, %s, %s", short(r.Image.Digest), megabytes(r.Image.Size), strings.Join(r.Image.Platforms, " ")), err
+	return fmt.Sprintf("%s, %s, %s", short(r.Image.Digest), humanSize(r.Image.Size), strings.Join(r.Image.Platforms, " ")), err
 }
 
 func (d *demo) scanned() (string, error) {
@@ -191,7 +191,7 @@ func (d *demo) pushed() (string, error) {
 	if err != nil || len(r.Targets) != 1 {
 		return "", errors.Join(err, fmt.Errorf("the record names %d repositories, not one", len(r.Targets)))
 	}
-	return fmt.Sprintf("%s, %s sent", short(r.Targets[0].Digest), megabytes(r.Targets[0].BytesSent)), nil
+	return fmt.Sprintf("%s, %s sent", short(r.Targets[0].Digest), humanSize(r.Targets[0].BytesSent)), nil
 }
 
 func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/docker/go-units"
 )
 
 // table is what the demo ends with.
@@ -39,7 +41,7 @@ func (t *table) print(out io.Writer) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+func humanSize(n int64) string { return units.HumanSize(float64(n)) }
 
 func short(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }
 
