@@ -33,6 +33,8 @@ func TestDetect(t *testing.T) {
 	own := eventFile(t, strings.Replace(pullRequest, "HEAD", "acme/hello", 1))
 	fork := eventFile(t, strings.Replace(pullRequest, "HEAD", "mallory/hello", 1))
 	gone := eventFile(t, strings.Replace(pullRequest, `{"full_name":"HEAD"}`, "null", 1))
+	forksRun := eventFile(t, `{"repository":{"full_name":"acme/hello"},"workflow_run":{"head_repository":{"full_name":"mallory/hello"}}}`)
+	ownRun := eventFile(t, `{"repository":{"full_name":"acme/hello"},"workflow_run":{"head_repository":{"full_name":"acme/hello"}}}`)
 	push := eventFile(t, `{"repository":{"default_branch":"trunk"}}`)
 	github := func(pairs ...string) func(string) string {
 		return env(append([]string{"GITHUB_ACTIONS", "true", "GITHUB_SERVER_URL", "https://github.com", "GITHUB_REPOSITORY", "acme/hello",
@@ -64,6 +66,12 @@ func TestDetect(t *testing.T) {
 				c.Branch, c.PullRequest, c.Event, c.DefaultBranch, c.Fork = "fix", "7", "pull_request", "main", true
 				return c
 			}, gh},
+		{"GitHub, a comment on who knows what", github("GITHUB_EVENT_NAME", "issue_comment", "GITHUB_EVENT_PATH", push),
+			func(c Context) Context { c.Event, c.DefaultBranch, c.Fork = "issue_comment", "trunk", true; return c }, gh},
+		{"GitHub, after a workflow of a fork", github("GITHUB_EVENT_NAME", "workflow_run", "GITHUB_EVENT_PATH", forksRun),
+			func(c Context) Context { c.Event, c.Fork = "workflow_run", true; return c }, gh},
+		{"GitHub, after an own workflow", github("GITHUB_EVENT_NAME", "workflow_run", "GITHUB_EVENT_PATH", ownRun),
+			func(c Context) Context { c.Event = "workflow_run"; return c }, gh},
 		{"GitHub, pull request without payload is a fork", github("GITHUB_EVENT_NAME", "pull_request"),
 			func(c Context) Context { c.Event, c.Fork = "pull_request", true; return c }, gh},
 		{"GitLab, branch", env("GITLAB_CI", "true", "CI_PROJECT_URL", "https://gitlab.com/acme/hello", "CI_COMMIT_SHA", "abc", "CI_COMMIT_BRANCH", "main", "CI_DEFAULT_BRANCH", "main", "CI_PIPELINE_SOURCE", "push"),

@@ -21,6 +21,7 @@ const (
 // https://docs.github.com/en/webhooks/webhook-events-and-payloads
 type event struct {
 	Repository struct {
+		eventRepository
 		DefaultBranch string `json:"default_branch"`
 	} `json:"repository"`
 	PullRequest *struct {
@@ -34,6 +35,9 @@ type event struct {
 			Repo eventRepository `json:"repo"`
 		} `json:"base"`
 	} `json:"pull_request"`
+	WorkflowRun *struct {
+		HeadRepository *eventRepository `json:"head_repository"`
+	} `json:"workflow_run"`
 }
 
 type eventRepository struct {
@@ -61,17 +65,36 @@ func detectGitHub(getenv func(string) string) Context {
 	}
 	e, err := readEvent(getenv("GITHUB_EVENT_PATH"))
 	if err != nil {
-		// Without the payload nobody can tell a fork: a pull request counts as one.
-		c.Fork = strings.HasPrefix(c.Event, "pull_request")
-		return c
+		e = event{} // nothing is known of it
 	}
 	c.DefaultBranch = e.Repository.DefaultBranch
 	if pr := e.PullRequest; pr != nil {
 		c.PullRequest = strconv.Itoa(pr.Number)
 		c.Branch = pr.Head.Ref
-		c.Fork = pr.Head.Repo == nil || pr.Head.Repo.FullName != pr.Base.Repo.FullName
 	}
+	c.Fork = !e.own(c.Event)
 	return c
+}
+
+// own tells whether the code of a run comes from the repository itself. Events
+// that others cause hold the repository's secrets all the same, and then check
+// out somebody's code: only what is known to be its own is trusted.
+// https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
+func (e event) own(name string) bool {
+	switch {
+	case e.PullRequest != nil:
+		head := e.PullRequest.Head.Repo
+		return head != nil && head.FullName != "" && head.FullName == e.PullRequest.Base.Repo.FullName
+	case e.WorkflowRun != nil:
+		head := e.WorkflowRun.HeadRepository
+		return head != nil && head.FullName != "" && head.FullName == e.Repository.FullName
+	}
+	switch name {
+	case "push", "create", "schedule", "workflow_dispatch", "repository_dispatch", "release", "registry_package",
+		"merge_group", "deployment", "deployment_status", "page_build", "":
+		return true
+	}
+	return false
 }
 
 func readEvent(path string) (event, error) {

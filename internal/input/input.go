@@ -13,8 +13,9 @@
 //	secret:""             comes from the environment only and is masked
 //	list:"csv"            a []string of comma and newline separated records
 //	                      (as build-push-action has them); without it, one item a line
-//	guard:""              decides about gates, builders, databases or credentials:
-//	                      a fork's imagewright.yaml does not count
+//	harmless:""           a fork's imagewright.yaml may set it, too: it decides
+//	                      nothing about gates, builders, databases, credentials
+//	                      or files outside the checkout
 //	hidden:""             not in help and manifests
 package input
 
@@ -50,7 +51,7 @@ type Input struct {
 	Group       string
 	CSV         bool // a list of comma and newline separated records
 	Secret      bool
-	Guard       bool
+	Harmless    bool // a fork may set it
 	Hidden      bool
 }
 
@@ -94,7 +95,7 @@ func describe(f *kong.Flag) Input {
 		Default:     f.Default,
 		CSV:         f.Tag.Get("list") == "csv",
 		Secret:      f.Tag.Has("secret"),
-		Guard:       f.Tag.Has("guard"),
+		Harmless:    f.Tag.Has("harmless"),
 		Hidden:      f.Hidden,
 	}
 	if f.Enum != "" {

@@ -17,10 +17,10 @@ import (
 
 // inputs has one field of each kind.
 type inputs struct {
-	Gate     string        `name:"scan-gate" guard:"" enum:"require,warn,off" default:"require" help:"What to do without a verdict."`
+	Gate     string        `name:"scan-gate" enum:"require,warn,off" default:"require" help:"What to do without a verdict."`
 	Images   []string      `name:"images" help:"Repositories, one a line."`
 	Records  []string      `name:"cache-from" list:"csv" help:"Caches to read."`
-	Jobs     int           `name:"jobs" default:"4" help:"Blobs at once."`
+	Jobs     int           `name:"jobs" harmless:"" default:"4" help:"Blobs at once."`
 	Timeout  time.Duration `name:"timeout" default:"10m" help:"Give up after this long."`
 	Frozen   bool          `name:"immutable" default:"true" negatable:"" help:"Refuse to move a version tag."`
 	Password string        `name:"password" secret:"" help:"Password of the registry."`
@@ -56,6 +56,20 @@ func TestTheStrongestSourceWins(t *testing.T) {
 				t.Errorf("scan-gate is %q, want %q", in.Gate, tc.want)
 			}
 		})
+	}
+}
+
+func TestAForkMaySetWhatIsHarmlessAndNothingElse(t *testing.T) {
+	var got inputs
+	v, err := Parse(&got, Sources{Step: "push", Untrusted: true, File: in(map[string]any{"jobs": uint64(7), "images": "evil.example.com/x"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Jobs != 7 || len(got.Images) != 0 {
+		t.Errorf("jobs are %d and images %q, want 7 and none", got.Jobs, got.Images)
+	}
+	if diff := cmp.Diff([]string{"imagewright.yaml: key push.images is ignored in a run for a fork"}, v.Warnings); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
 	}
 }
 

@@ -20,7 +20,7 @@ type Sources struct {
 	Args    []string // flags
 	Environ []string // NAME=value
 	File    File     // the step's inputs in the configuration file
-	// Untrusted says that File comes from a fork: inputs marked guard ignore it.
+	// Untrusted says that File comes from a fork: only harmless inputs heed it.
 	Untrusted bool
 }
 
@@ -109,7 +109,7 @@ func (s *source) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, e
 		return value, nil
 	}
 	value, ok := s.File.Inputs[in.Name]
-	if !ok || value == nil || in.Guard && s.Untrusted {
+	if !ok || value == nil || s.Untrusted && !in.Harmless {
 		return nil, nil
 	}
 	return yamlText(in, value)
@@ -211,7 +211,7 @@ func (s *source) checkFile() error {
 		case in.Secret:
 			return fmt.Errorf("%s: key %s.%s: a secret does not belong in a file of the repository; set %s instead",
 				s.File.Name, s.Step, name, in.EnvNames(s.Step)[0])
-		case in.Guard && s.Untrusted:
+		case s.Untrusted && !in.Harmless:
 			s.values.Warnings = append(s.values.Warnings,
 				fmt.Sprintf("%s: key %s.%s is ignored in a run for a fork", s.File.Name, s.Step, name))
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/durable"
+	"github.com/imagewright/imagewright/internal/fault"
 )
 
 // writeOutputs hands the outputs to the CI and writes .imagewright/<step>.env,
@@ -80,11 +81,24 @@ func (j *Job) writeSummary(name string) error {
 	})
 }
 
-// handOver gives the workspace to the checkout's owner. Root's files in a
-// checkout of another user break the runner's next checkout
-// (https://github.com/actions/checkout/issues/211).
+// checkWorkspace refuses a workspace that a checkout made a link to elsewhere:
+// what steps write, as root perhaps, would land there.
+func checkWorkspace(workspace string) error {
+	for _, path := range []string{workspace, filepath.Join(workspace, "record"), filepath.Join(workspace, "reports")} {
+		info, err := os.Lstat(path)
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return fault.Usage(fmt.Errorf("workspace: %s is a symbolic link", path), "remove it, or set dir to a folder")
+		}
+	}
+	return nil
+}
+
+// handOver gives what root made in the workspace to the checkout's owner. Root's
+// files in a checkout of another user break the runner's next checkout
+// (https://github.com/actions/checkout/issues/211). A workspace elsewhere is
+// left alone.
 func (j *Job) handOver() error {
-	if os.Geteuid() != 0 || j.CI.Kind == ci.Terminal {
+	if rel, err := filepath.Rel(j.Dir, j.Workspace); os.Geteuid() != 0 || err != nil || !filepath.IsLocal(rel) {
 		return nil
 	}
 	info, err := os.Stat(j.Dir)
@@ -95,9 +109,16 @@ func (j *Job) handOver() error {
 	if !ok || owner.Uid == 0 {
 		return nil
 	}
-	err = filepath.WalkDir(j.Workspace, func(path string, _ fs.DirEntry, err error) error {
+	err = filepath.WalkDir(j.Workspace, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if made, ok := info.Sys().(*syscall.Stat_t); !ok || made.Uid != 0 {
+			return nil
 		}
 		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
 	})

@@ -120,6 +120,9 @@ func prepare(s Step, job *Job) error {
 	}
 	job.Log = newLogger(job.Stderr, job.common.LogLevel)
 	job.Workspace = job.Abs(job.common.Dir)
+	if err := checkWorkspace(job.Workspace); err != nil {
+		return err
+	}
 	for _, w := range values.Warnings {
 		job.Log.Warn(w)
 	}

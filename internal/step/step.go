@@ -62,7 +62,7 @@ type Output struct{ Name, Help string }
 type Common struct {
 	Dir        string `name:"dir" group:"Every step" default:".imagewright" placeholder:"DIR" help:"Workspace that the steps of a pipeline share, relative to the checkout."`
 	Config     string `name:"config" group:"Every step" placeholder:"FILE" help:"Configuration file. Without it imagewright.yaml in the checkout is read, if there is one."`
-	LogLevel   string `name:"log-level" group:"Every step" enum:"debug,info,warn,error" default:"info" help:"Least important lines to log."`
+	LogLevel   string `name:"log-level" harmless:"" group:"Every step" enum:"debug,info,warn,error" default:"info" help:"Least important lines to log."`
 	CABundle   string `name:"ca-bundle" group:"Every step" placeholder:"FILE" help:"PEM file of certificate authorities to trust beside the system's."`
 	HTTPProxy  string `name:"http-proxy" group:"Every step" placeholder:"URL" help:"Proxy for http addresses. Without it HTTP_PROXY counts."`
 	HTTPSProxy string `name:"https-proxy" group:"Every step" placeholder:"URL" help:"Proxy for https addresses. Without it HTTPS_PROXY counts."`

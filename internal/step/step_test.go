@@ -219,3 +219,51 @@ func TestHelpSaysAllThatAUserMustKnow(t *testing.T) {
 		}
 	}
 }
+
+func TestAWorkspaceThatLinksElsewhereIsRefused(t *testing.T) {
+	for _, link := range []string{".imagewright", ".imagewright/record", ".imagewright/reports"} {
+		dir, elsewhere := t.TempDir(), t.TempDir()
+		path := filepath.Join(dir, link)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Symlink(elsewhere, path)); err != nil {
+			t.Fatal(err)
+		}
+		code, _, log := execute(t, dir, nil, nil, func(_ context.Context, job *Job, _ fakeInputs) error { job.Output("digest", "x"); return nil })
+		if code != 2 || !strings.Contains(log, "is a symbolic link") {
+			t.Errorf("%s: exit code %d, log %q; want 2 and the reason", link, code, log)
+		}
+		if entries, err := os.ReadDir(elsewhere); err != nil || len(entries) != 0 {
+			t.Errorf("%s: %d files landed behind the link (%v)", link, len(entries), err)
+		}
+	}
+}
+
+func TestWhatRootMadeBelongsToTheOwnerOfTheCheckout(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root makes files that another user cannot remove")
+	}
+	const owner = 65534
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "workspace")
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	output := func(_ context.Context, job *Job, _ fakeInputs) error { job.Output("digest", "x"); return nil }
+	for _, args := range [][]string{nil, {"--dir=" + outside}} {
+		if code, _, log := execute(t, dir, args, nil, output); code != 0 {
+			t.Fatalf("exit code %d: %s", code, log)
+		}
+	}
+	for path, want := range map[string]uint32{
+		filepath.Join(dir, ".imagewright"):             owner,
+		filepath.Join(dir, ".imagewright", "push.env"): owner,
+		filepath.Join(outside, "push.env"):             0,
+	} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Sys().(*syscall.Stat_t).Uid; got != want {
+			t.Errorf("%s belongs to %d, want %d", path, got, want)
+		}
+	}
+}

@@ -17,47 +17,47 @@ type Inputs struct {
 
 // What is the image that is wanted.
 type What struct {
-	Context       string   `name:"context" default:"." placeholder:"DIRECTORY" help:"Directory that is the build context, below the checkout or anywhere."`
-	File          string   `name:"file" placeholder:"PATH" help:"Dockerfile, relative to the checkout; Dockerfile in the context when not given."`
-	Target        string   `name:"target" placeholder:"STAGE" help:"Stage to build; the last one when not given."`
-	BuildArgs     []string `name:"build-args" placeholder:"NAME=VALUE" help:"Values for ARG, one a line; they can be read from the image, so never a secret."`
-	BuildContexts []string `name:"build-contexts" guard:"" placeholder:"NAME=VALUE" help:"Named contexts, one a line: a directory, docker-image://REFERENCE, or oci-layout://PATH with :tag or @digest."`
-	Labels        []string `name:"labels" placeholder:"NAME=VALUE" help:"Labels of the image, one a line; they win over those that build sets itself."`
-	Platforms     []string `name:"platforms" list:"csv" placeholder:"OS/ARCH" help:"Platform to build for; only this machine's own."`
+	Context       string   `name:"context" harmless:"" default:"." placeholder:"DIRECTORY" help:"Directory that is the build context, below the checkout or anywhere."`
+	File          string   `name:"file" harmless:"" placeholder:"PATH" help:"Dockerfile, relative to the checkout; Dockerfile in the context when not given."`
+	Target        string   `name:"target" harmless:"" placeholder:"STAGE" help:"Stage to build; the last one when not given."`
+	BuildArgs     []string `name:"build-args" harmless:"" placeholder:"NAME=VALUE" help:"Values for ARG, one a line; they can be read from the image, so never a secret."`
+	BuildContexts []string `name:"build-contexts" placeholder:"NAME=VALUE" help:"Named contexts, one a line: a directory, docker-image://REFERENCE, or oci-layout://PATH with :tag or @digest."`
+	Labels        []string `name:"labels" harmless:"" placeholder:"NAME=VALUE" help:"Labels of the image, one a line; they win over those that build sets itself."`
+	Platforms     []string `name:"platforms" harmless:"" list:"csv" placeholder:"OS/ARCH" help:"Platform to build for; only this machine's own."`
 }
 
 // How changes the way there, not the image that is wanted.
 type How struct {
-	NoCache  bool   `name:"no-cache" help:"Run every step again."`
-	Pull     bool   `name:"pull" help:"Ask the registry for every base image, even when the builder has it."`
-	Network  string `name:"network" enum:"default,none" default:"default" help:"Network of RUN steps."`
-	Progress string `name:"progress" enum:"auto,plain,tty,quiet" default:"auto" help:"How the build is shown while it runs."`
+	NoCache  bool   `name:"no-cache" harmless:"" help:"Run every step again."`
+	Pull     bool   `name:"pull" harmless:"" help:"Ask the registry for every base image, even when the builder has it."`
+	Network  string `name:"network" harmless:"" enum:"default,none" default:"default" help:"Network of RUN steps."`
+	Progress string `name:"progress" harmless:"" enum:"auto,plain,tty,quiet" default:"auto" help:"How the build is shown while it runs."`
 }
 
 // Mounts are what RUN --mount=type=secret may read.
 type Mounts struct {
 	Secrets     string   `name:"secrets" secret:"" placeholder:"ID=VALUE" help:"Secrets for RUN --mount=type=secret, one a line; a value of several lines stands in double quotes."`
-	SecretEnvs  []string `name:"secret-envs" guard:"" list:"csv" placeholder:"ID=VARIABLE" help:"Secrets read from environment variables."`
-	SecretFiles []string `name:"secret-files" guard:"" placeholder:"ID=PATH" help:"Secrets read from files, one a line."`
+	SecretEnvs  []string `name:"secret-envs" list:"csv" placeholder:"ID=VARIABLE" help:"Secrets read from environment variables."`
+	SecretFiles []string `name:"secret-files" placeholder:"ID=PATH" help:"Secrets read from files, one a line."`
 }
 
 // Caches are where finished steps are kept outside this machine.
 type Caches struct {
-	CacheFrom []string `name:"cache-from" guard:"" placeholder:"TYPE=…" help:"Caches to read, one a line: type=registry,ref=REFERENCE or type=local,src=DIRECTORY."`
-	CacheTo   []string `name:"cache-to" guard:"" placeholder:"TYPE=…" help:"Caches to write, one a line: type=registry,ref=REFERENCE or type=local,dest=DIRECTORY; mode=max keeps every stage."`
+	CacheFrom []string `name:"cache-from" placeholder:"TYPE=…" help:"Caches to read, one a line: type=registry,ref=REFERENCE or type=local,src=DIRECTORY."`
+	CacheTo   []string `name:"cache-to" placeholder:"TYPE=…" help:"Caches to write, one a line: type=registry,ref=REFERENCE or type=local,dest=DIRECTORY; mode=max keeps every stage."`
 }
 
 // Registries says who we are to the registries we read from.
 type Registries struct {
-	Registry string   `name:"registry" guard:"" placeholder:"HOST" help:"Registry that username and password are for; Docker Hub when not given."`
-	Username string   `name:"username" guard:"" help:"User at that registry."`
+	Registry string   `name:"registry" placeholder:"HOST" help:"Registry that username and password are for; Docker Hub when not given."`
+	Username string   `name:"username" help:"User at that registry."`
 	Password string   `name:"password" secret:"" help:"Password or token at that registry."`
-	Insecure []string `name:"insecure-registries" guard:"" list:"csv" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
+	Insecure []string `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
 }
 
 // Builder is the engine and what it keeps.
 type Builder struct {
-	StateDir     string `name:"state-dir" guard:"" placeholder:"DIRECTORY" help:"Where the builder keeps its cache; /var/lib/imagewright for root."`
-	StateMaxSize string `name:"state-max-size" guard:"" placeholder:"SIZE" help:"What that cache may take on disk, such as 20GB; a share of the disk when not given."`
-	Runtime      string `name:"runtime" guard:"" placeholder:"PATH" help:"OCI runtime that RUN steps run in; runc or crun on PATH when not given."`
+	StateDir     string `name:"state-dir" placeholder:"DIRECTORY" help:"Where the builder keeps its cache; /var/lib/imagewright for root."`
+	StateMaxSize string `name:"state-max-size" placeholder:"SIZE" help:"What that cache may take on disk, such as 20GB; a share of the disk when not given."`
+	Runtime      string `name:"runtime" placeholder:"PATH" help:"OCI runtime that RUN steps run in; runc or crun on PATH when not given."`
 }

@@ -204,3 +204,39 @@ func TestManifestsCarryNoDefaults(t *testing.T) {
 		}
 	}
 }
+
+// In a run for a fork imagewright.yaml is somebody else's. What it may still set
+// decides what is built inside the checkout, and how that is shown.
+func TestWhatAForkMayDecide(t *testing.T) {
+	harmless := map[string]string{
+		"build.context":    "confined to the checkout in such a run",
+		"build.file":       "confined to the checkout in such a run",
+		"build.target":     "the Dockerfile is the fork's anyway",
+		"build.build-args": "the Dockerfile is the fork's anyway",
+		"build.labels":     "the Dockerfile can set them, too",
+		"build.platforms":  "only this machine's own",
+		"build.no-cache":   "costs time only",
+		"build.pull":       "costs time only",
+		"build.network":    "can only take the network away",
+		"build.progress":   "how it looks",
+		"scan.severity":    "what is shown, not what decides",
+		"tag.version-file": "VERSION is the fork's anyway; it may not leave the checkout",
+	}
+	steps, err := describeAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps {
+		for _, in := range s.Inputs {
+			name := s.Name + "." + in.Name
+			_, want := harmless[name]
+			if want = want || in.Name == "log-level"; in.Harmless != want {
+				t.Errorf("%s: a fork may set it: %v, want %v", name, in.Harmless, want)
+			}
+			delete(harmless, name)
+		}
+	}
+	for name := range harmless {
+		t.Errorf("%s is no input", name)
+	}
+}

@@ -40,9 +40,9 @@ type Inputs struct {
 	Classes      []string      `name:"classes" list:"csv" enum:"version,calver,date,sha,pr,branch" default:"version" group:"What may go" help:"Classes of tags that may go. Names that move, such as latest, never do."`
 	Protect      []string      `name:"protect" placeholder:"GLOB" group:"What may go" help:"Patterns of tags that stay whatever the rules say, one a line, such as v1.*."`
 	Grace        time.Duration `name:"grace" default:"24h" placeholder:"AGE" group:"What may go" help:"Keep what is younger whatever the rules say. 0 is no such rule."`
-	Username     string        `name:"username" group:"Registry" guard:"" help:"User of the registry. Without it the credentials of Docker and of the CI count."`
+	Username     string        `name:"username" group:"Registry" help:"User of the registry. Without it the credentials of Docker and of the CI count."`
 	Password     string        `name:"password" secret:"" group:"Registry" help:"Password or token of the registry."`
-	Insecure     []string      `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" group:"Registry" guard:"" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
+	Insecure     []string      `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" group:"Registry" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
 	step.Common
 }
 

@@ -46,15 +46,15 @@ type What struct {
 
 // Policy decides what is pushed.
 type Policy struct {
-	ScanGate  string `name:"scan-gate" guard:"" enum:"require,warn,off" default:"require" help:"What to do when no passing scan verdict belongs to exactly this image: refuse it with exit code 3, warn, or not even look."`
-	Immutable bool   `name:"immutable" guard:"" default:"true" negatable:"" help:"Refuse to move a tag that is a full version, such as v1.2.3, to another image."`
+	ScanGate  string `name:"scan-gate" enum:"require,warn,off" default:"require" help:"What to do when no passing scan verdict belongs to exactly this image: refuse it with exit code 3, warn, or not even look."`
+	Immutable bool   `name:"immutable" default:"true" negatable:"" help:"Refuse to move a tag that is a full version, such as v1.2.3, to another image."`
 }
 
 // Registries says who we are to the repositories of images.
 type Registries struct {
-	Username string   `name:"username" guard:"" help:"User at the registries that images names; other registries never see it."`
+	Username string   `name:"username" help:"User at the registries that images names; other registries never see it."`
 	Password string   `name:"password" secret:"" help:"Password or token of that user."`
-	Insecure []string `name:"insecure-registries" list:"csv" guard:"" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
+	Insecure []string `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
 }
 
 // Limits bound the work.

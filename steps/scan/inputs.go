@@ -28,28 +28,28 @@ type What struct {
 
 // Policy decides between pass and fail.
 type Policy struct {
-	FailOn        []string `name:"fail-on" list:"csv" guard:"" default:"critical" placeholder:"SEVERITY" help:"Severities that fail the scan with exit code 3: critical, high, medium, low, unknown, or none. Each takes the worse ones with it; unknown counts only when it is named."`
-	IgnoreUnfixed bool     `name:"ignore-unfixed" guard:"" help:"Leave out vulnerabilities that no release fixes yet."`
-	AllowEmpty    bool     `name:"allow-empty" guard:"" help:"Let an image pass in which no package was found, so that nothing could be checked."`
+	FailOn        []string `name:"fail-on" list:"csv" default:"critical" placeholder:"SEVERITY" help:"Severities that fail the scan with exit code 3: critical, high, medium, low, unknown, or none. Each takes the worse ones with it; unknown counts only when it is named."`
+	IgnoreUnfixed bool     `name:"ignore-unfixed" help:"Leave out vulnerabilities that no release fixes yet."`
+	AllowEmpty    bool     `name:"allow-empty" help:"Let an image pass in which no package was found, so that nothing could be checked."`
 }
 
 // Output is what people and tools get to see.
 type Output struct {
-	Severity []string `name:"severity" list:"csv" placeholder:"SEVERITY" help:"Severities shown in the table and the summary; all when not given. Reports and the verdict always have all."`
+	Severity []string `name:"severity" harmless:"" list:"csv" placeholder:"SEVERITY" help:"Severities shown in the table and the summary; all when not given. Reports and the verdict always have all."`
 	Format   string   `name:"format" enum:"table,json" default:"table" help:"What goes to standard output; json has Trivy's schema, and the table goes to the log then."`
 	Reports  []string `name:"reports" placeholder:"FORMAT=PATH" help:"Reports to write, one a line: json=PATH in Trivy's schema, sarif=PATH. Without it, scan.json and scan.sarif in the workspace's reports."`
 }
 
 // Data is where the vulnerability database comes from and is kept.
 type Data struct {
-	DBRepository []string `name:"db-repository" list:"csv" guard:"" placeholder:"REPOSITORY" help:"Repositories of the database, tried in order. Without it mirror.gcr.io/aquasec/trivy-db:2, then ghcr.io/aquasecurity/trivy-db:2."`
-	SkipDBUpdate bool     `name:"skip-db-update" guard:"" help:"Use the database in cache-dir as it is, however old."`
-	CacheDir     string   `name:"cache-dir" guard:"" placeholder:"DIRECTORY" help:"Where the database is kept; ~/.cache/imagewright when not given."`
+	DBRepository []string `name:"db-repository" list:"csv" placeholder:"REPOSITORY" help:"Repositories of the database, tried in order. Without it mirror.gcr.io/aquasec/trivy-db:2, then ghcr.io/aquasecurity/trivy-db:2."`
+	SkipDBUpdate bool     `name:"skip-db-update" help:"Use the database in cache-dir as it is, however old."`
+	CacheDir     string   `name:"cache-dir" placeholder:"DIRECTORY" help:"Where the database is kept; ~/.cache/imagewright when not given."`
 }
 
 // Registries says who we are to the registry that source is in.
 type Registries struct {
-	Username string   `name:"username" guard:"" help:"User at the registry that source names; other registries never see it."`
+	Username string   `name:"username" help:"User at the registry that source names; other registries never see it."`
 	Password string   `name:"password" secret:"" help:"Password or token of that user; reading is all it needs to allow."`
-	Insecure []string `name:"insecure-registries" list:"csv" guard:"" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
+	Insecure []string `name:"insecure-registries" list:"csv" placeholder:"HOST[:PORT]" help:"Registries spoken to in plain HTTP; those on this machine's loopback always are."`
 }

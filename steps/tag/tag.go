@@ -15,7 +15,7 @@ import (
 
 // Inputs of tag.
 type Inputs struct {
-	VersionFile   string   `name:"version-file" placeholder:"FILE" help:"File with the version on its first line. Without it the file VERSION is read, if there is one, and else the git tag of the commit counts."`
+	VersionFile   string   `name:"version-file" harmless:"" placeholder:"FILE" help:"File with the version on its first line. Without it the file VERSION is read, if there is one, and else the git tag of the commit counts."`
 	Latest        string   `name:"latest" enum:"auto,always,never" default:"auto" help:"When the image is latest too: on the default branch (auto), on any branch or tag (always), or never. A prerelease and a pull request never are."`
 	DefaultBranch string   `name:"default-branch" placeholder:"BRANCH" help:"The default branch. Without it the CI tells, or the clone."`
 	Tags          []string `name:"tags" placeholder:"TAG" help:"Further names for the image, one a line."`
