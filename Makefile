@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X github.com/imagewright/imagewright/internal/step.version=$(V
 TOOLS   := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo generate lint tools clean bench-rebuild packages-build packages-demo packages-test
+.PHONY: help build test demo generate lint tools clean bench-rebuild packages-demo packages-test
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,6 @@ clean: ## all that was built, fetched or made here
 # --- what the machine needs --------------------------------------------------
 
 # COMMAND:PACKAGE, or PACKAGE; see test/packages.
-packages-build: ; @test/packages git:git
 packages-demo:  ; @test/packages git:git runc:runc debootstrap:debootstrap debian-archive-keyring busybox-static ca-certificates
 packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellcheck:shellcheck node:nodejs npm:npm
 

@@ -16,13 +16,14 @@ const module = "github.com/imagewright/imagewright"
 // listedPackage is what `go list` says of a package.
 type listedPackage struct {
 	ImportPath string
+	Name       string
 	Imports    []string // by its own files
 	Deps       []string // all, however far
 }
 
 func listPackages(t *testing.T) []listedPackage {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps", module+"/...")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -56,49 +57,63 @@ func below(path, root string) bool {
 type forbidden struct {
 	from, to string // a package and all below it; the module's own are relative
 	why      string
+	alone    bool // to is that package alone, without what lies below it
+}
+
+// matches tells whether dep is what the rule keeps from being reached.
+func (f forbidden) matches(dep string) bool {
+	to := inModule(f.to)
+	return dep == to || !f.alone && below(dep, to)
+}
+
+// inModule completes a path of the module's own, which names no host.
+func inModule(path string) string {
+	if strings.Contains(path, ".") {
+		return path
+	}
+	return module + "/" + path
 }
 
 func TestArrowsPointOneWay(t *testing.T) {
 	buildkit, trivy := "github.com/moby/buildkit", "github.com/aquasecurity/trivy"
 	rules := []forbidden{
-		{"internal", "steps", "the core knows no step"},
-		{"internal/step", "internal/image", "running a step knows nothing of images"},
-		{"internal/step", "github.com/google/go-containerregistry", "running a step knows nothing of images"},
-		{"internal/input", "internal/ci", "what is declared does not depend on where it runs"},
-		{"internal/ci", "internal/input", "a CI's facts are no inputs"},
-		{"internal/report", "internal/step", "writers see findings, no step"},
-		{"internal/finding", "internal/step", "a finding is data"},
-		{"internal/version", "internal/registry", "a tag's class depends on its name alone"},
-		{"internal/image", "github.com/containerd/containerd", "BuildKit's content store is adapted in internal/buildkit"},
-		{"internal/registry/auth", "github.com/google/go-containerregistry/pkg/v1/remote", "build needs credentials, not a client"},
-		{"steps/tag", buildkit, "names are made without a builder"},
-		{"steps/tag", trivy, "names are made without a scanner"},
-		{"steps/push", buildkit, "push only sends what build made"},
-		{"steps/push", trivy, "push reads the verdict, it does not make one"},
-		{"steps/prune", buildkit, "prune only deletes"},
-		{"steps/prune", trivy, "prune only deletes"},
-		{"steps/build", trivy, "build does not scan"},
-		{"steps/scan", buildkit, "the scanner builds nothing"},
-		{"steps/scan", trivy + "/pkg/fanal/analyzer", "it drags in rego, helm and cloud SDKs"},
-		{"steps/scan", trivy + "/pkg/fanal/applier", "it drags in rego, helm and cloud SDKs"},
+		{from: "internal", to: "steps", why: "the core knows no step"},
+		{from: "internal/step", to: "internal/image", why: "running a step knows nothing of images"},
+		{from: "internal/step", to: "github.com/google/go-containerregistry", why: "running a step knows nothing of images"},
+		{from: "internal/input", to: "internal/ci", why: "what is declared does not depend on where it runs"},
+		{from: "internal/ci", to: "internal/input", why: "a CI's facts are no inputs"},
+		{from: "internal/report", to: "internal/step", why: "writers see findings, no step"},
+		{from: "internal/finding", to: "internal/step", why: "a finding is data"},
+		{from: "internal/image", to: "internal/step", why: "an image is the same whoever asks, a step, a test or the demo"},
+		{from: "internal/registry", to: "internal/step", why: "a client gets what it needs as options, not as inputs"},
+		{from: "internal/record", to: "internal/step", why: "what steps hand on outlives the program that wrote it"},
+		{from: "internal/version", to: "internal/step", why: "a tag's class depends on its name alone"},
+		{from: "internal/source", to: "internal/step", why: "a checkout's facts depend on no step"},
+		{from: "internal/version", to: "internal/registry", why: "a tag's class depends on its name alone"},
+		{from: "internal/image", to: "github.com/containerd/containerd", why: "BuildKit's content store is adapted in internal/buildkit"},
+		{from: "internal/registry/auth", to: "github.com/google/go-containerregistry/pkg/v1/remote", why: "build needs credentials, not a client"},
+		{from: "steps/tag", to: buildkit, why: "names are made without a builder"},
+		{from: "steps/tag", to: trivy, why: "names are made without a scanner"},
+		{from: "steps/push", to: buildkit, why: "push only sends what build made"},
+		{from: "steps/push", to: trivy, why: "push reads the verdict, it does not make one"},
+		{from: "steps/prune", to: buildkit, why: "prune only deletes"},
+		{from: "steps/prune", to: trivy, why: "prune only deletes"},
+		{from: "steps/build", to: trivy, why: "build does not scan"},
+		{from: "steps/build", to: "internal/registry", alone: true, why: "the engine pulls; build gives it credentials, not a second client"},
+		{from: "steps/scan", to: buildkit, why: "the scanner builds nothing"},
+		{from: "steps/scan", to: trivy + "/pkg/fanal/analyzer", why: "it drags in rego, helm and cloud SDKs"},
+		{from: "steps/scan", to: trivy + "/pkg/fanal/applier", why: "it drags in rego, helm and cloud SDKs"},
 	}
 	packages := listPackages(t)
 	for _, rule := range rules {
-		from, to := rule.from, rule.to
-		if !strings.Contains(from, ".") {
-			from = module + "/" + from
-		}
-		if !strings.Contains(to, ".") {
-			to = module + "/" + to
-		}
 		found := false
 		for _, p := range packages {
-			if !below(p.ImportPath, from) {
+			if !below(p.ImportPath, inModule(rule.from)) {
 				continue
 			}
 			found = true
 			for _, dep := range p.Deps {
-				if below(dep, to) || strings.HasPrefix(dep, to+"/") {
+				if rule.matches(dep) {
 					t.Errorf("%s reaches %s: %s", p.ImportPath, dep, rule.why)
 					break
 				}
@@ -122,6 +137,34 @@ func TestStepsMeetOnlyThroughTheRecord(t *testing.T) {
 				t.Errorf("%s imports %s: steps are separate programs", p.ImportPath, imported)
 			}
 		}
+	}
+}
+
+// A main that did more would be a part of the program that no test of the step
+// runs.
+func TestMainsOnlyHandOver(t *testing.T) {
+	mains := 0
+	for _, p := range listPackages(t) {
+		own, name, ok := strings.Cut(strings.TrimPrefix(p.ImportPath, module+"/steps/"), "/")
+		if !ok || !below(p.ImportPath, module+"/steps") || p.Name != "main" {
+			continue
+		}
+		mains++
+		if name != "imagewright-"+own {
+			t.Errorf("%s is a program; want its folder to be %s/imagewright-%s", p.ImportPath, own, own)
+		}
+		allowed := []string{inModule("internal/step"), inModule("steps/" + own)}
+		if own == "build" {
+			allowed = append(allowed, inModule("internal/buildkit")) // it runs itself again as the engine
+		}
+		for _, imported := range p.Imports {
+			if !slices.Contains(allowed, imported) {
+				t.Errorf("%s imports %s: a main only hands its step over to internal/step", p.ImportPath, imported)
+			}
+		}
+	}
+	if mains != 5 {
+		t.Errorf("found %d programs of steps, want 5: the test looks in the wrong place", mains)
 	}
 }
 

@@ -2,7 +2,6 @@ package test
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -134,18 +133,16 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	} {
 		t.Run(step, func(t *testing.T) {
 			s := w.newScene(t)
-			s.must(step, s.turn(0, args)...) // with what it keeps for the next one
+			s.must(step, s.turn(args)...) // with what it keeps for the next one
 			begun := time.Now()
-			s.must(step, s.turn(1, args)...)
+			s.must(step, s.turn(args)...)
 			whole := time.Since(begun)
 			for i := range times {
-				args := s.turn(i+2, args)
-				before := s.holdings()
-				s.start(step, args...).kill(t, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[i%2], whole*time.Duration(i+1)/times)
-				s.checkWhole(step, before)
+				signal := []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[i%2]
+				s.killOnce(step, args, signal, whole*time.Duration(i+1)/times)
 			}
 			s.checkNothingRuns(nil)
-			s.must(step, s.turn(times+2, args)...)
+			s.must(step, s.turn(args)...)
 			if step == "build" {
 				s.checkSwept()
 			}
@@ -153,22 +150,45 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
+// killOnce starts a step, with something to do, until the signal comes while it
+// runs: after the given time, or, when it was faster than that, in the half of
+// it, and so on.
+func (s *scene) killOnce(step string, args []string, signal syscall.Signal, after time.Duration) {
+	s.t.Helper()
+	const tries = 8
+	for range tries {
+		args := s.turn(args)
+		before := s.holdings()
+		hit := s.start(step, args...).kill(s.t, signal, after)
+		s.checkWhole(step, before)
+		if hit {
+			s.t.Logf("%v after %v", signal, after)
+			return
+		}
+		after /= 2
+	}
+	s.t.Errorf("imagewright-%s was never hit by %v, not even %v after its start", step, signal, after*2)
+}
+
 // turn gives a step something to do that it has not done before, and returns
 // its arguments.
-func (s *scene) turn(i int, args []string) []string {
+func (s *scene) turn(args []string) []string {
 	s.t.Helper()
-	text := strings.Repeat(string(rune('a'+i)), 1<<20)
+	s.turns++
+	number := strconv.Itoa(s.turns)
+	text := strings.Repeat(number, 1<<20/len(number))
 	check(s.t, os.WriteFile(filepath.Join(s.dir, "changes.txt"), []byte(text), 0o644))
-	s.addOldImage(fmt.Sprintf("v0.1.%d", i))
+	s.addOldImage("v0.1." + number)
 	var turned []string
 	for _, arg := range args {
-		turned = append(turned, strings.ReplaceAll(arg, "TURN", strconv.Itoa(i)))
+		turned = append(turned, strings.ReplaceAll(arg, "TURN", number))
 	}
 	return turned
 }
 
-// kill sends the signal after a while, or does nothing if the step was faster.
-func (r *run) kill(t *testing.T, signal syscall.Signal, after time.Duration) {
+// kill sends the signal after a while, or does nothing if the step was faster,
+// and tells whether it was the signal that ended the step.
+func (r *run) kill(t *testing.T, signal syscall.Signal, after time.Duration) bool {
 	t.Helper()
 	select {
 	case <-time.After(after):
@@ -179,10 +199,15 @@ func (r *run) kill(t *testing.T, signal syscall.Signal, after time.Duration) {
 	}
 	r.await(t)
 	status := r.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	// A program that has not come to its first instruction yet dies of SIGTERM.
-	if code := status.ExitStatus(); !status.Signaled() && code != 0 && code != 143 {
+	switch {
+	case status.Signaled(): // by SIGTERM too, before its first instruction
+		return status.Signal() == signal
+	case status.ExitStatus() == 143:
+		return signal == syscall.SIGTERM
+	case status.ExitStatus() != 0:
 		t.Errorf("after %v and %v: %s\n%s", after, signal, r.cmd.ProcessState, r.stderr)
 	}
+	return false
 }
 
 // checkSwept looks whether a build that succeeded took away what killed ones

@@ -84,6 +84,7 @@ type scene struct {
 	dir    string // the checkout
 	own    string // builder and cache
 	number int
+	turns  int // taken so far
 	proxy  *stallingProxy
 }
 

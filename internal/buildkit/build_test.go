@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +17,10 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/internal/registry/registrytest"
 )
 
 // varied has every kind of change: new files, directories that only get a
@@ -180,9 +178,7 @@ func TestABlobThatIsThereIsNotWrittenAgain(t *testing.T) {
 }
 
 func TestAPulledBaseGivesTheSameDigestFromAnyState(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	host := strings.TrimPrefix(server.URL, "http://")
+	host := registrytest.Start(t).Host
 	first := start(t, options(t, t.TempDir()))
 	base := newLayout(t)
 	mustBuild(t, first, buildContext(t, "FROM scratch\nCOPY busybox /bin/busybox\n", nil), base, "1600000000")

@@ -36,7 +36,10 @@ func template(s Step, image string) ([]byte, error) {
 func (p *pipeline) template(release Release) ([]byte, error) {
 	inputs, jobs := mapping{}, mapping{}
 	p.each(func(name string, in input.Input) {
-		if offered(in) {
+		switch {
+		case name == "images": // a pipeline is there to push
+			inputs = append(inputs, entry(name, mapping{entry("description", describe(in))}))
+		case offered(in):
 			inputs = append(inputs, entry(name, specOf(in)))
 		}
 	})
@@ -92,11 +95,15 @@ func job(s Step, image, stage string, needs []mapping, nameOf func(input.Input) 
 		doc = append(doc, entry("needs", needs))
 	}
 	if s.Name == "prune" {
-		doc = append(doc, entry("rules", []mapping{{entry("if", `$CI_PIPELINE_SOURCE == "schedule"`)}}))
+		doc = append(doc, entry("rules", []mapping{{entry("if", pruneRule(nameOf))}}))
 	}
 	reports := mapping{entry("dotenv", ".imagewright/"+s.Name+".env")}
 	for kind, path := range s.Reports { // at most one a step today
 		reports = append(reports, entry(kind, ".imagewright/"+path))
+	}
+	paths := []string{".imagewright/record/", ".imagewright/reports/", ".imagewright/*.env"}
+	if s.Name == "build" { // later jobs have the image from this one
+		paths = []string{".imagewright/"}
 	}
 	return append(doc,
 		entry("variables", variables),
@@ -104,9 +111,15 @@ func job(s Step, image, stage string, needs []mapping, nameOf func(input.Input) 
 		entry("artifacts", mapping{
 			entry("when", "always"),
 			entry("expire_in", "1 day"),
-			entry("paths", []string{".imagewright/"}),
+			entry("paths", paths),
 			entry("reports", reports),
 		}))
+}
+
+// pruneRule lets prune run on a schedule, and only where the user said which
+// command.
+func pruneRule(nameOf func(input.Input) string) string {
+	return fmt.Sprintf(`$CI_PIPELINE_SOURCE == "schedule" && "$[[ inputs.%s ]]" != ""`, nameOf(input.Input{Name: "command"}))
 }
 
 // secretsNote says where the secrets of steps come from.

@@ -118,7 +118,7 @@ func page(s Step) []byte {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", in.Name, cell(in.Help), accepted(s.Name, in), code(in.Default))
 	}
 	if len(s.Outputs) > 0 {
-		fmt.Fprintf(&b, "\n## Outputs\n\n| output | what it is | as a variable |\n|---|---|---|\n")
+		fmt.Fprintf(&b, "\n## Outputs\n\nThe variables stand in `.imagewright/%s.env`, one a line; the lines of a list are joined by commas there.\n\n| output | what it is | as a variable |\n|---|---|---|\n", s.Name)
 		for _, o := range s.Outputs {
 			fmt.Fprintf(&b, "| `%s` | %s | `%s` |\n", o.Name, cell(o.Help), strings.ToUpper(strings.ReplaceAll("IW_"+s.Name+"_"+o.Name, "-", "_")))
 		}

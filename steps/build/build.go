@@ -36,7 +36,7 @@ type Step struct{ inputs Inputs }
 func (s *Step) Declaration() step.Declaration {
 	return step.Declaration{
 		Name:    stepName,
-		Summary: "Build an image from a Dockerfile, without a Docker daemon.",
+		Summary: "Builds an image from a Dockerfile, without a Docker daemon.",
 		Description: `BuildKit runs inside this program, as root, with runc or crun. The image lands
 as an OCI layout in .imagewright/image, and nowhere else: push sends it to
 registries. The same commit gives the same digest, whatever the builder's cache
@@ -49,6 +49,7 @@ formats. docs/build.md maps all of them.`,
 			{Text: "One stage of another Dockerfile, with an argument.", Command: "imagewright-build --file=deploy/Dockerfile --target=server --build-args=GO_VERSION=1.26"},
 			{Text: "Read and write a cache in a registry.", Command: "imagewright-build --cache-from=type=registry,ref=ghcr.io/acme/app:cache --cache-to=type=registry,ref=ghcr.io/acme/app:cache,mode=max"},
 		},
+		Reports: map[string]string{"codequality": "reports/" + codeQualityFile},
 		Outputs: []step.Output{
 			{Name: "digest", Help: "Digest of the image's manifest."},
 			{Name: "imageid", Help: "Digest of the image's config, which docker images shows as its id."},

@@ -1,63 +1,40 @@
 package build
 
 import (
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/imagewright/imagewright/internal/registry/registrytest"
 )
 
-// registryOf serves images by name. With a password, one has to log in as user.
-func registryOf(t *testing.T, password string, byName map[string]v1.Image) string {
+// put sends an image to a registry.
+func put(t *testing.T, to string, img remote.Taggable, options ...remote.Option) {
 	t.Helper()
-	handler := ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0)))
-	locked := false
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, given, _ := r.BasicAuth(); locked && given != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			http.Error(w, "{}", http.StatusUnauthorized)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	host := strings.TrimPrefix(server.URL, "http://")
-	for n, img := range byName {
-		ref, err := name.ParseReference(host + "/" + n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(ref, img); err != nil {
-			t.Fatal(err)
-		}
+	ref, err := name.ParseReference(to)
+	if err != nil {
+		t.Fatal(err)
 	}
-	locked = password != ""
-	return host
+	if err := remote.Push(ref, img, options...); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// tokenRegistry lets nobody in. It sends them to realm for a token, or to
-// itself, where they get none.
-func tokenRegistry(t *testing.T, realm string) string {
+// tokenRegistry has an image, base:1, for those with a token, which user gets
+// for a password at realm, or if that is empty, where tokens are.
+func tokenRegistry(t *testing.T, img v1.Image, password, realm string) string {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		at := realm
-		if at == "" {
-			at = "http://" + r.Host + "/token"
-		}
-		w.Header().Set("WWW-Authenticate", `Bearer realm="`+at+`",service="test"`)
-		http.Error(w, "{}", http.StatusUnauthorized)
-	}))
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
+	server := registrytest.Start(t)
+	put(t, server.Host+"/base:1", img)
+	service := server.RequireTokens(t)
+	service.Username, service.Password, service.Realm = "user", password, realm
+	return server.Host
 }
 
 func TestBaseImageFromARegistry(t *testing.T) {
@@ -78,33 +55,22 @@ func TestBaseImageFromARegistry(t *testing.T) {
 	foreignIndex := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 		Add: foreign, Descriptor: v1.Descriptor{Platform: other.Platform()},
 	})
-	const password = "p4ssw0rd"
-	private := registryOf(t, password, map[string]v1.Image{"base:1": busybox})
-	public := registryOf(t, "", map[string]v1.Image{"base:1": busybox})
 	odd := file.DeepCopy()
 	odd.Architecture = "amd64 |\n# forged"
 	forged, err := mutate.ConfigFile(busybox, odd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for tag, img := range map[string]v1.Image{"/foreign:alone": foreign, "/forged:1": forged} {
-		ref, err := name.ParseReference(public + tag)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(ref, img); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ref, err := name.ParseReference(public + "/foreign:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := remote.WriteIndex(ref, foreignIndex); err != nil {
-		t.Fatal(err)
-	}
-	tokens := tokenRegistry(t, "")
-	astray := tokenRegistry(t, "http://auth.invalid/token")
+	const password = "p4ssw0rd"
+	private := registrytest.StartPrivate(t, "user", password).Host
+	put(t, private+"/base:1", busybox, remote.WithAuth(&authn.Basic{Username: "user", Password: password}))
+	public := registrytest.Start(t).Host
+	put(t, public+"/base:1", busybox)
+	put(t, public+"/foreign:1", foreignIndex)
+	put(t, public+"/foreign:alone", foreign)
+	put(t, public+"/forged:1", forged)
+	tokens := tokenRegistry(t, busybox, password, "")
+	astray := tokenRegistry(t, busybox, password, "http://auth.invalid/token")
 	down := "127.0.0.1:1" // reserved; nothing listens there
 	for _, tc := range []struct {
 		name, from string
@@ -117,6 +83,7 @@ func TestBaseImageFromARegistry(t *testing.T) {
 		{"private, with GitLab's own", private + "/base:1", []string{"CI_REGISTRY=" + private, "CI_REGISTRY_USER=user", "CI_REGISTRY_PASSWORD=" + password}, 0, nil},
 		{"private, without", private + "/base:1", nil, 1, []string{"Dockerfile:1: image " + private + "/base:1: the registry did not let us in", "username and password"}},
 		{"private, wrong password", private + "/base:1", []string{"INPUT_REGISTRY=" + private, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"the registry did not let us in: 401 Unauthorized"}},
+		{"token given", tokens + "/base:1", []string{"INPUT_REGISTRY=" + tokens, "INPUT_USERNAME=user", "INPUT_PASSWORD=" + password}, 0, nil},
 		{"token refused", tokens + "/base:1", []string{"INPUT_REGISTRY=" + tokens, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: the registry did not let us in: " + tokens + " refused the credentials: 401 Unauthorized; give registry"}},
 		{"token server elsewhere", astray + "/base:1", []string{"INPUT_REGISTRY=" + astray, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: " + astray + `: token server "http://auth.invalid/token": it does not use TLS; `, "insecure-registries"}},
 		{"no such image", public + "/base:2", nil, 1, []string{"Dockerfile:1: image " + public + "/base:2 does not exist in its registry"}},
@@ -144,7 +111,7 @@ func TestBaseImageFromARegistry(t *testing.T) {
 }
 
 func TestCachesOutliveTheState(t *testing.T) {
-	host := registryOf(t, "", nil)
+	host := registrytest.Start(t).Host
 	for _, tc := range []struct{ name, from, to string }{
 		{"registry", "type=registry,ref=" + host + "/cache:1", "type=registry,ref=" + host + "/cache:1,mode=max"},
 		{"local", "type=local,src=cache", "type=local,dest=cache,mode=max"},

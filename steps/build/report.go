@@ -13,6 +13,9 @@ import (
 	"github.com/imagewright/imagewright/internal/step"
 )
 
+// codeQualityFile is what GitLab shows beside the changed lines.
+const codeQualityFile = "build-codequality.json"
+
 // failedRule is the name of a failed build among findings.
 const failedRule = "build-failed"
 
@@ -50,7 +53,7 @@ func reportFindings(job *step.Job, found []finding.Finding) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dir, "build-codequality.json"), 0o644, func(w io.Writer) error {
+	return durable.WriteFile(filepath.Join(dir, codeQualityFile), 0o644, func(w io.Writer) error {
 		return report.WriteCodeQuality(w, found)
 	})
 }

@@ -240,3 +240,20 @@ func TestWhatAForkMayDecide(t *testing.T) {
 		t.Errorf("%s is no input", name)
 	}
 }
+
+// GitLab shows a failing RUN at its line only where the job uploads the report,
+// and keeps the image once only where later jobs leave it out.
+func TestTemplatesUploadWhatGitLabShows(t *testing.T) {
+	files, err := generate(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"gitlab-templates/build.yml", "gitlab-templates/pipeline.yml"} {
+		if !strings.Contains(string(files[path]), "codequality: .imagewright/reports/build-codequality.json") {
+			t.Errorf("%s uploads no code quality report", path)
+		}
+		if n := strings.Count(string(files[path]), "- .imagewright/\n"); n != 1 {
+			t.Errorf("%s uploads the whole workspace %d times, want once", path, n)
+		}
+	}
+}

@@ -30,11 +30,11 @@ type Step struct{ inputs Inputs }
 // Inputs of push. Where docker/build-push-action or docker/login-action has an
 // input, the name and the meaning are the same.
 type Inputs struct {
-	step.Common
 	What       `group:"What to push, and where"`
 	Policy     `group:"What is let through"`
 	Registries `group:"Registries"`
 	Limits     `group:"Limits"`
+	step.Common
 }
 
 // What is the image and the names it gets.
@@ -67,7 +67,7 @@ type Limits struct {
 func (s *Step) Declaration() step.Declaration {
 	return step.Declaration{
 		Name:    stepName,
-		Summary: "Send the image that was scanned to its registries.",
+		Summary: "Sends the image that was scanned to its registries.",
 		Description: `The image in the workspace goes to every repository of images, under the tags
 that imagewright-tag made. It is refused, before anything is sent, unless scan
 passed exactly this image. Content that a registry has is not sent again.

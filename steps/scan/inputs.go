@@ -9,13 +9,13 @@ import (
 // Inputs of scan. Where trivy-action has an input, the name and the meaning are
 // the same.
 type Inputs struct {
-	step.Common
 	What       `group:"What to scan"`
 	Policy     `group:"What is let through"`
 	Output     `group:"What is shown and written"`
 	Data       `group:"Vulnerability database"`
 	Registries `group:"Registry of the image"`
 	Timeout    time.Duration `name:"timeout" group:"Limits" default:"10m" placeholder:"DURATION" help:"Give up after this long, without a verdict. 0 means never."`
+	step.Common
 }
 
 // What is the image to scan.

@@ -38,7 +38,7 @@ func (s *Step) Inputs() any { return &s.inputs }
 func (s *Step) Declaration() step.Declaration {
 	return step.Declaration{
 		Name:    "scan",
-		Summary: "Find known vulnerabilities in an image and decide whether it may go on.",
+		Summary: "Finds known vulnerabilities in an image and decides whether it may go on.",
 		Description: "Reads each layer once, finds the packages of Debian, Ubuntu and Alpine, Go programs, npm, Python and Java packages, and matches them with Trivy's database. " +
 			"The verdict belongs to the image's digest; push asks for it.\n\n" +
 			"It fails closed: without a database, with a file it cannot read, or when no package was found, there is no verdict and the exit code is 1. Exit code 3 means that the verdict is no.",

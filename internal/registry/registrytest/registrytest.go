@@ -4,21 +4,26 @@
 package registrytest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // how StartPrivate checks passwords
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // where it keeps things
 	"github.com/sirupsen/logrus"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // Request is one that a server has seen.
@@ -45,13 +50,28 @@ type Server struct {
 // Start runs a registry that is empty, lets everyone in, and deletes.
 func Start(t *testing.T) *Server {
 	t.Helper()
-	return serve(t, distribution(t), (*httptest.Server).Start)
+	return serve(t, distribution(t, nil), (*httptest.Server).Start)
+}
+
+// StartPrivate runs one in which a user has to log in, with a password.
+func StartPrivate(t *testing.T, username, password string) *Server {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(users, fmt.Appendf(nil, "%s:%s\n", username, hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	auth := configuration.Auth{"htpasswd": {"realm": "test", "path": users}}
+	return serve(t, distribution(t, auth), (*httptest.Server).Start)
 }
 
 // StartTLS runs one behind a certificate that nobody knows.
 func StartTLS(t *testing.T) *Server {
 	t.Helper()
-	return serve(t, distribution(t), (*httptest.Server).StartTLS)
+	return serve(t, distribution(t, nil), (*httptest.Server).StartTLS)
 }
 
 // Fake runs handler in the place of a registry, for answers that Distribution
@@ -85,8 +105,9 @@ func serve(t *testing.T, handler http.Handler, start func(*httptest.Server)) *Se
 
 // distribution is configured by hand: its parser would read REGISTRY_… from
 // the environment.
-func distribution(t *testing.T) http.Handler {
+func distribution(t *testing.T, auth configuration.Auth) http.Handler {
 	config := &configuration.Configuration{
+		Auth: auth,
 		Storage: configuration.Storage{
 			"inmemory": configuration.Parameters{},
 			"delete":   configuration.Parameters{"enabled": true},
@@ -126,6 +147,8 @@ func (s *Server) Forget() {
 type Tokens struct {
 	*httptest.Server
 	Username, Password string
+	// Realm is where the registry sends those without a token; empty means here.
+	Realm string
 	// Lifetime is expires_in; 0 leaves it out.
 	Lifetime int
 	// Refuse says which scopes are refused.
@@ -183,7 +206,8 @@ func (k *Tokens) check(w http.ResponseWriter, r *http.Request) bool {
 }
 
 func (k *Tokens) challenge(w http.ResponseWriter) {
-	w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="test"`, k.URL))
+	realm := cmp.Or(k.Realm, k.URL+"/token")
+	w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s",service="test"`, realm))
 	w.WriteHeader(http.StatusUnauthorized)
 	fmt.Fprint(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 }
