@@ -1,10 +1,12 @@
 package test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,27 +23,30 @@ import (
 // workflow engine, with GITHUB_OUTPUT and all that, but no containers.
 func TestGitHubRunner(t *testing.T) {
 	p := newProject(t)
-	p.copy("testdata/github/pipeline.yml", ".github/workflows/pipeline.yml")
-	said := p.run(filepath.Join("..", "bin", "tools", "act"), "push",
-		"--workflows", ".github/workflows/pipeline.yml",
-		"--platform", "ubuntu-latest=-self-hosted",
-		"--no-cache-server",
-		"--env", "REGISTRY="+p.registry, "--env", "STATE="+p.state,
-	)
-	p.check(said, "github")
+	said, err := p.github()
+	p.checkPushed(said, err, "github")
 }
 
 // TestGitLabRunner runs the generated pipeline.yml under gitlab-ci-local with its
 // shell executor: includes, inputs, artifacts and dotenv reports are real.
 func TestGitLabRunner(t *testing.T) {
 	p := newProject(t)
-	p.copy("testdata/gitlab/.gitlab-ci.yml", ".gitlab-ci.yml")
-	p.copy("../gitlab-templates/pipeline.yml", "gitlab-templates/pipeline.yml")
-	said := p.run(filepath.Join("..", "bin", "tools", "gitlab-ci-local"),
-		"--force-shell-executor", "--home", p.home,
-		"--variable", "REGISTRY="+p.registry, "--variable", "STATE="+p.state,
-	)
-	p.check(said, "gitlab")
+	said, err := p.gitlab()
+	p.checkPushed(said, err, "gitlab")
+}
+
+// TestRunnersStopAtAFinding: that nothing is pushed is the CI's doing too, not
+// only that of push's own gate.
+func TestRunnersStopAtAFinding(t *testing.T) {
+	for name, run := range map[string]func(*project) (string, error){"github": (*project).github, "gitlab": (*project).gitlab} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProject(t)
+			p.addFinding()
+			said, err := run(p)
+			p.checkStopped(said, err)
+		})
+	}
 }
 
 // project is a checkout of the application in testdata/app, and a registry that
@@ -117,9 +122,45 @@ func (p *project) copy(from, to string) {
 	}
 }
 
+// addFinding puts a library with a critical vulnerability, CVE-2021-44906, into
+// the application's image.
+func (p *project) addFinding() {
+	p.t.Helper()
+	for file, text := range map[string]string{
+		"minimist.json": `{"name": "minimist", "version": "1.2.5"}`,
+		"Dockerfile":    "FROM busybox:1.36\nCOPY minimist.json /usr/lib/node_modules/minimist/package.json\n",
+	} {
+		if err := os.WriteFile(filepath.Join(p.dir, file), []byte(text), 0o644); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func (p *project) github() (string, error) {
+	p.t.Helper()
+	p.copy("testdata/github/pipeline.yml", ".github/workflows/pipeline.yml")
+	return p.run(filepath.Join("..", "bin", "tools", "act"), "push",
+		"--workflows", ".github/workflows/pipeline.yml",
+		"--platform", "ubuntu-latest=-self-hosted",
+		"--no-cache-server",
+		"--env", "REGISTRY="+p.registry, "--env", "STATE="+p.state,
+	)
+}
+
+func (p *project) gitlab() (string, error) {
+	p.t.Helper()
+	p.copy("testdata/gitlab/.gitlab-ci.yml", ".gitlab-ci.yml")
+	p.copy("../gitlab-templates/pipeline.yml", "gitlab-templates/pipeline.yml")
+	return p.run(filepath.Join("..", "bin", "tools", "gitlab-ci-local"),
+		"--force-shell-executor", "--home", p.home,
+		"--variable", "REGISTRY="+p.registry, "--variable", "STATE="+p.state,
+	)
+}
+
 // run commits all that is in the checkout and runs a runner there, with our
-// programs on its PATH and nothing else of our environment.
-func (p *project) run(runner string, args ...string) string {
+// programs on its PATH and nothing else of our environment. It returns all that
+// was said, and an error if the run ended red.
+func (p *project) run(runner string, args ...string) (said string, red error) {
 	p.t.Helper()
 	commit, err := checkout.Commit(p.dir, checkout.Options{When: commitDate()})
 	if err != nil {
@@ -142,15 +183,19 @@ func (p *project) run(runner string, args ...string) string {
 		"REGISTRY=" + p.registry, "STATE=" + p.state,
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil {
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		p.t.Fatalf("%s: %v\n%s", filepath.Base(runner), err, out)
 	}
-	return string(out)
+	return string(out), err
 }
 
-// check holds what the last job said against what the registry has.
-func (p *project) check(said, repository string) {
+// checkPushed holds a run to have ended green, and what its last job said to
+// what the registry has.
+func (p *project) checkPushed(said string, red error, repository string) {
 	p.t.Helper()
+	if red != nil {
+		p.t.Fatalf("the run ended red: %v\n%s", red, said)
+	}
 	version := "v1.2.3-20231125-" + p.commit[:7]
 	if !strings.Contains(said, "version="+version) {
 		p.t.Errorf("version %s did not reach the last job:\n%s", version, said)
@@ -165,5 +210,29 @@ func (p *project) check(said, repository string) {
 	}
 	if got.Digest.String() != pushed[1] {
 		p.t.Errorf("the jobs say %s, the registry has %s", pushed[1], got.Digest)
+	}
+}
+
+// checkStopped holds a run to have ended red at the scan, before push began, and
+// the registry to have nothing of the image.
+func (p *project) checkStopped(said string, red error) {
+	p.t.Helper()
+	if red == nil {
+		p.t.Errorf("the run ended green:\n%s", said)
+	}
+	for _, want := range []string{"CVE-2021-44906", "1 CRITICAL; fail-on critical"} {
+		if !strings.Contains(said, want) {
+			p.t.Errorf("%q is not in what the run said, which ended for another reason:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "imagewright-push") { // each runner names what it starts
+		p.t.Errorf("push was started:\n%s", said)
+	}
+	repositories, err := remote.Catalog(p.t.Context(), p.reference("base:1").Context().Registry)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if want := []string{"base", "trivy-db"}; !slices.Equal(slices.Sorted(slices.Values(repositories)), want) {
+		p.t.Errorf("the registry has %q, want %q and nothing of the image", repositories, want)
 	}
 }
