@@ -217,3 +217,12 @@ func TestEndOfLifeIsAWarning(t *testing.T) {
 		t.Errorf("the report does not say that the distribution is at its end: %+v", os)
 	}
 }
+
+// Who removes the list of packages hides them from every scanner.
+func TestADistributionWithoutItsListOfPackagesIsAWarning(t *testing.T) {
+	c := newCheckout(t)
+	c.build(t, map[string]string{"etc/debian_version": "12.5\n", "usr/lib/node_modules/hello/package.json": `{"name": "hello", "version": "1.0.0"}`})
+	r := c.scan(t)
+	r.wantCode(t, 0)
+	wantText(t, "stderr", r.stderr, "its list of packages is missing")
+}

@@ -214,10 +214,14 @@ func checkDatabase(dir string) error {
 
 // warn says what the findings don't.
 func (one *inspected) warn(job *step.Job) {
-	if os := detection.System(one.detail); one.eosl {
+	os := detection.System(one.detail)
+	if one.eosl {
 		message := fmt.Sprintf("%s %s gets no security updates any more; what was found since is not in the database", os.Family, os.Name)
 		job.Log.Warn(message)
 		job.Annotate(ci.Annotation{Level: ci.Warning, Title: "End of life", Message: message})
+	}
+	if os.Family != "" && len(one.detail.Packages) == 0 {
+		job.Log.Warn("the image is of a distribution, and its list of packages is missing: none of them was checked", "distribution", string(os.Family))
 	}
 	for i, u := range one.detail.Unidentified {
 		if i == maxProblems {
