@@ -3,9 +3,6 @@ package image
 import (
 	"context"
 	"errors"
-	"io"
-	"log"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,13 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/registry/registrytest"
 )
 
 // openAll opens source and reads every file of every image in it.
@@ -73,9 +70,7 @@ func TestTheSameFilesFromEverySource(t *testing.T) {
 	oci := makeTar(t, ociFiles(t, idx)...)
 	docker := makeTar(t, dockerFiles(t, []string{"acme/hello:v1"}, img)...)
 
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	ref := strings.TrimPrefix(server.URL, "http://") + "/acme/hello:v1"
+	ref := registrytest.Start(t).Host + "/acme/hello:v1"
 	must(t, remote.WriteIndex(value[name.Reference](t)(name.ParseReference(ref)), idx))
 
 	ggcr := filepath.Join(t.TempDir(), "ggcr.tar") // gzipped layers
@@ -220,11 +215,9 @@ func TestBadSources(t *testing.T) {
 }
 
 func TestAReferenceTheRegistryLacksIsAnError(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	ref := strings.TrimPrefix(server.URL, "http://") + "/acme/missing:v1"
+	ref := registrytest.Start(t).Host + "/acme/missing:v1"
 	_, _, err := openAll(t, ref, Options{Registry: client{}})
-	wantError(t, err, fault.ExitFailed, "NAME_UNKNOWN")
+	wantError(t, err, fault.ExitFailed, "MANIFEST_UNKNOWN")
 }
 
 func TestCancelledOpenStops(t *testing.T) {
