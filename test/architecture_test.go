@@ -205,3 +205,17 @@ func TestBinariesStaySmall(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutTheExperimentGoSaysSoInOneLine(t *testing.T) {
+	cmd := exec.Command("go", "vet", module+"/...")
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "GOEXPERIMENT=") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err == nil || len(lines) != 1 || !strings.Contains(lines[0], "GOEXPERIMENT_jsonv2_is_not_set__use_make_or_export_it") {
+		t.Errorf("go vet without GOEXPERIMENT=jsonv2: %v\n%s\nwant one line that says what is missing", err, out)
+	}
+}

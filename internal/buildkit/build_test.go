@@ -3,7 +3,7 @@ package buildkit
 import (
 	"archive/tar"
 	"compress/gzip"
-	"encoding/json/v2"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -238,7 +238,7 @@ func readJSON(t *testing.T, l *image.Layout, desc v1.Descriptor, v any) {
 		t.Fatal(err)
 	}
 	defer blob.Close()
-	if err := json.UnmarshalRead(blob, v); err != nil {
+	if err := json.NewDecoder(blob).Decode(v); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,9 +1,9 @@
 package buildkit
 
 import (
+	"bytes"
 	"context"
-	"encoding/json/jsontext"
-	"encoding/json/v2"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -81,32 +81,41 @@ func (e datedInstance) Export(ctx context.Context, src *exporter.Source, info ex
 // dateHistory gives every entry of an image config's history that has no date
 // the given one. Those of a base image have theirs. Nothing else changes.
 func dateHistory(config []byte, date time.Time) ([]byte, error) {
-	var image map[string]jsontext.Value
+	var image map[string]json.RawMessage
 	if err := json.Unmarshal(config, &image); err != nil {
 		return nil, fmt.Errorf("image config: %w", err)
 	}
 	if image == nil {
 		return config, nil // null: BuildKit refuses it itself
 	}
-	var history []map[string]jsontext.Value
+	var history []map[string]json.RawMessage
 	if raw := image["history"]; raw != nil {
 		if err := json.Unmarshal(raw, &history); err != nil {
 			return nil, fmt.Errorf("history of the image config: %w", err)
 		}
 	}
-	stamp := jsontext.Value(strconv.Quote(date.Format(time.RFC3339)))
+	stamp := json.RawMessage(strconv.Quote(date.Format(time.RFC3339)))
 	for i := range history {
 		if history[i] == nil {
-			history[i] = make(map[string]jsontext.Value)
+			history[i] = make(map[string]json.RawMessage)
 		}
-		if created := history[i]["created"]; created == nil || created.Kind() == 'n' {
+		if created := history[i]["created"]; created == nil || string(created) == "null" {
 			history[i]["created"] = stamp
 		}
 	}
-	raw, err := json.Marshal(history, json.Deterministic(true))
+	raw, err := marshal(history)
 	if err != nil {
 		return nil, err
 	}
 	image["history"] = raw
-	return json.Marshal(image, json.Deterministic(true))
+	return marshal(image)
+}
+
+// marshal is json.Marshal that leaves && and <file as they were written.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }

@@ -3,7 +3,7 @@ package buildkit
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json/v2"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"

@@ -1,8 +1,8 @@
 package manifest
 
 import (
-	"encoding/json/jsontext"
-	"encoding/json/v2"
+	"bytes"
+	"encoding/json"
 
 	"github.com/imagewright/imagewright/internal/input"
 )
@@ -22,15 +22,19 @@ func schema(steps []Step) ([]byte, error) {
 		}
 		properties[s.Name] = object{"type": "object", "description": s.Summary, "properties": inputs, "additionalProperties": false}
 	}
-	data, err := json.Marshal(object{
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(object{
 		"$schema":              "http://json-schema.org/draft-07/schema#",
 		"title":                "imagewright.yaml",
 		"type":                 "object",
 		"required":             []string{"version"},
 		"properties":           properties,
 		"additionalProperties": false,
-	}, json.Deterministic(true), jsontext.WithIndent("  "))
-	return append(data, '\n'), err
+	})
+	return b.Bytes(), err
 }
 
 func schemaOf(in input.Input) object {
