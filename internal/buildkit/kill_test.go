@@ -205,3 +205,49 @@ func mountsBelow(t *testing.T, dir string) []string {
 	}
 	return found
 }
+
+// Between the rename of a snapshot's directory and the record of it is a moment
+// in which a killed engine leaves the one without the other.
+func TestAnAbandonedSnapshotIsNotInTheWay(t *testing.T) {
+	for _, snapshotter := range []string{"overlayfs", "native"} {
+		t.Run(snapshotter, func(t *testing.T) {
+			o := options(t, t.TempDir())
+			o.snapshotter = snapshotter
+			abandonSnapshots(t, o)
+		})
+	}
+}
+
+func abandonSnapshots(t *testing.T, o Options) {
+	t.Helper()
+	l := newLayout(t)
+	e := start(t, o)
+	mustBuild(t, e, buildContext(t, "FROM scratch\nCOPY busybox /busybox\n", nil), l, "")
+	stop(t, e)
+	dirs, err := filepath.Glob(filepath.Join(o.StateDir, "runc-*", "snapshots", "snapshots"))
+	if err != nil || len(dirs) != 1 {
+		t.Fatalf("the state's snapshots are in %q (%v)", dirs, err)
+	}
+	entries, err := os.ReadDir(dirs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, entry := range entries {
+		if n, err := strconv.Atoi(entry.Name()); err == nil {
+			last = max(last, n)
+		}
+	}
+	for n := range 10 { // some of these numbers are given out next
+		path := filepath.Join(dirs[0], strconv.Itoa(last+1+n), "fs")
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(path, "leftover"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e = start(t, o)
+	defer stop(t, e)
+	mustBuild(t, e, buildContext(t, "FROM scratch\nCOPY busybox /busybox\nCOPY more /more\nRUN [\"/busybox\", \"true\"]\n", map[string]string{"more": "x"}), l, "")
+}

@@ -1,11 +1,16 @@
 package buildkit
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,6 +69,42 @@ func sweep(dir string) error {
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("remove what a killed build left: %w", err)
+		}
+	}
+	return nil
+}
+
+// sweepSnapshots removes the directories of snapshots that no record names: an
+// engine that is killed between the rename of one and its record leaves it. Its
+// number is given out again, and then it is in the way. Only one of containerd's
+// snapshotters can do this itself. Nothing may have opened root yet.
+func sweepSnapshots(root string) error {
+	entries, err := os.ReadDir(filepath.Join(root, "snapshots"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // a new state
+	}
+	if err != nil {
+		return err
+	}
+	records, err := storage.NewMetaStore(filepath.Join(root, "metadata.db"))
+	if err != nil {
+		return err
+	}
+	var known map[string]string // by the directory's name
+	err = records.WithTransaction(context.Background(), false, func(ctx context.Context) (err error) {
+		if known, err = storage.IDMap(ctx); errdefs.IsNotFound(err) {
+			return nil // none was ever recorded
+		}
+		return err
+	})
+	if err := errors.Join(err, records.Close()); err != nil {
+		return fmt.Errorf("read the records of snapshots: %w", err)
+	}
+	for _, entry := range entries {
+		if _, ok := known[entry.Name()]; !ok {
+			if err := os.RemoveAll(filepath.Join(root, "snapshots", entry.Name())); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -101,7 +101,11 @@ func addStores(opt *base.WorkerOpt, snapshotter string) error {
 			return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
 		}
 	}
-	snapshots, err := open(filepath.Join(opt.Root, "snapshots"))
+	root := filepath.Join(opt.Root, "snapshots")
+	if err := sweepSnapshots(root); err != nil {
+		return err
+	}
+	snapshots, err := open(root)
 	if err != nil {
 		return err
 	}
