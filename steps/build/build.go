@@ -151,10 +151,10 @@ func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 		return nil, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
 	}
 	keychain := auth.Keychain(auth.Options{
-		Registry: cmp.Or(in.Registry, "docker.io"),
-		Username: in.Username,
-		Password: in.Password,
-		Environ:  job.Environ,
+		Registries: []string{cmp.Or(in.Registry, "docker.io")},
+		Username:   in.Username,
+		Password:   in.Password,
+		Environ:    job.Environ,
 	})
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = job.Proxy()

@@ -19,6 +19,7 @@ import (
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/registry/auth"
 )
 
 // plan is what the inputs come to: checked, and in BuildKit's terms. Making it
@@ -65,6 +66,9 @@ func (s surroundings) shown(path string) string {
 // newPlan checks in. Every error is a usage error.
 func newPlan(in *Inputs, s surroundings) (*plan, error) {
 	p := &plan{mounts: map[string]fsutil.FS{}, stores: map[string]content.Store{}}
+	if err := auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_BUILD_PASSWORD"); err != nil {
+		return nil, err
+	}
 	if err := p.findContext(in.Context, s); err != nil {
 		return nil, err
 	}

@@ -115,9 +115,8 @@ func (s *Step) policy() (Policy, error) {
 	if s.in.KeepLast == 0 && s.in.OlderThan == 0 {
 		return Policy{}, fault.Usage(errors.New("no rule says what may go"), "set keep-last, older-than or both")
 	}
-	if (s.in.Username == "") != (s.in.Password == "") {
-		return Policy{}, fault.Usage(errors.New("input username and input password belong together; only one is there"),
-			"the password comes from the environment: IMAGEWRIGHT_PRUNE_PASSWORD")
+	if err := auth.CheckLogin(s.in.Username, s.in.Password, "IMAGEWRIGHT_PRUNE_PASSWORD"); err != nil {
+		return Policy{}, err
 	}
 	for _, pattern := range s.in.Protect {
 		if _, err := path.Match(pattern, ""); err != nil {

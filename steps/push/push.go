@@ -125,11 +125,8 @@ func (in *Inputs) check() error {
 		return fault.Usage(errors.New("input images: nowhere to push to"), "name at least one repository, such as ghcr.io/acme/app")
 	case in.Jobs < 1 || in.Jobs > 64:
 		return fault.Usage(fmt.Errorf("input jobs: %d is not accepted", in.Jobs), "want a number from 1 to 64")
-	case (in.Username == "") != (in.Password == ""):
-		return fault.Usage(errors.New("input username and input password belong together; only one is there"),
-			"the password comes from the environment: IMAGEWRIGHT_PUSH_PASSWORD")
 	}
-	return nil
+	return auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_PUSH_PASSWORD")
 }
 
 func (s *Step) push(ctx context.Context, job *step.Job) error {

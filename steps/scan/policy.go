@@ -11,6 +11,7 @@ import (
 
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/finding"
+	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
 )
 
@@ -45,9 +46,8 @@ func (in *Inputs) plan(job *step.Job) (plan, error) {
 	if p.reports, err = reportFiles(in.Reports, job); err != nil {
 		return p, err
 	}
-	if (in.Username == "") != (in.Password == "") {
-		return p, fault.Usage(errors.New("input username and input password belong together; only one is there"),
-			"the password comes from the environment: IMAGEWRIGHT_SCAN_PASSWORD")
+	if err := auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_SCAN_PASSWORD"); err != nil {
+		return p, err
 	}
 	p.cache = cacheDir(in.CacheDir, job)
 	return p, nil

@@ -177,7 +177,7 @@ func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
 	}
 	login := auth.Options{Environ: job.Environ}
 	if host := registryOf(p.source, anonymous); host != "" { // never sent to the database's registry
-		login.Registry, login.Username, login.Password = host, s.inputs.Username, s.inputs.Password
+		login.Registries, login.Username, login.Password = []string{host}, s.inputs.Username, s.inputs.Password
 	}
 	opts.Keychain = auth.Keychain(login)
 	return registry.New(opts)

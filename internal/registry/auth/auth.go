@@ -6,6 +6,7 @@ package auth
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,15 +16,14 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/imagewright/imagewright/internal/fault"
 )
 
 // Options say where credentials come from.
 type Options struct {
-	// Registry and Registries are the hosts that Username and Password are for.
-	// With neither, they are for every registry that is asked for: set them
-	// wherever the program also reads from registries it was not given the
-	// credentials for.
-	Registry   string
+	// Registries are the hosts that Username and Password are for. No other
+	// ever sees them.
 	Registries []string
 
 	Username string
@@ -99,9 +99,20 @@ func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (a
 	return authn.Anonymous, nil
 }
 
+// CheckLogin returns a usage error where a user gave one of username and
+// password and not the other: with half a login a request would go out
+// anonymously, and fail for another reason. variable is the password's.
+func CheckLogin(username, password, variable string) error {
+	if (username == "") == (password == "") {
+		return nil
+	}
+	return fault.Usage(errors.New("input username and input password belong together; only one is there"),
+		"the password comes from the environment: "+variable)
+}
+
 // inputs are the credentials a user typed.
 type inputs struct {
-	hosts              []string // empty: all
+	hosts              []string
 	username, password string
 }
 
@@ -109,7 +120,7 @@ func (i inputs) lookup(_ context.Context, target authn.Resource) (authn.Authenti
 	if i.username == "" && i.password == "" {
 		return nil, nil
 	}
-	if len(i.hosts) > 0 && !slices.Contains(i.hosts, canonical(target.RegistryStr())) {
+	if !slices.Contains(i.hosts, canonical(target.RegistryStr())) {
 		return nil, nil
 	}
 	return basic(i.username, i.password), nil
@@ -147,7 +158,7 @@ func basic(username, password string) authn.Authenticator {
 
 func hosts(o Options) []string {
 	var all []string
-	for _, h := range append([]string{o.Registry}, o.Registries...) {
+	for _, h := range o.Registries {
 		if h = strings.TrimSpace(h); h != "" {
 			all = append(all, canonical(h))
 		}

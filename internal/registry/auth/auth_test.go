@@ -60,11 +60,11 @@ func TestTheFirstSourceThatKnowsARegistryWins(t *testing.T) {
 		want    string
 	}{
 		{"nothing", Options{}, "ghcr.io/acme/app", ""},
-		{"inputs for every registry", Options{Username: "u", Password: "p"}, "ghcr.io/acme/app", "u:p"},
-		{"inputs for this registry", Options{Registry: "ghcr.io", Username: "u", Password: "p"}, "ghcr.io/acme/app", "u:p"},
+		{"inputs for no registry", Options{Username: "u", Password: "p"}, "ghcr.io/acme/app", ""},
+		{"inputs for this registry", Options{Registries: []string{"ghcr.io"}, Username: "u", Password: "p"}, "ghcr.io/acme/app", "u:p"},
 		{"inputs for another", Options{Registries: []string{"quay.io"}, Username: "u", Password: "p"}, "ghcr.io/acme/app", ""},
-		{"inputs for Docker Hub by its other name", Options{Registry: "docker.io", Username: "u", Password: "p"}, "acme/app", "u:p"},
-		{"inputs before files", Options{Username: "u", Password: "p", Environ: []string{"HOME=" + home}}, "ghcr.io/acme/app", "u:p"},
+		{"inputs for Docker Hub by its other name", Options{Registries: []string{"docker.io"}, Username: "u", Password: "p"}, "acme/app", "u:p"},
+		{"inputs before files", Options{Registries: []string{"ghcr.io"}, Username: "u", Password: "p", Environ: []string{"HOME=" + home}}, "ghcr.io/acme/app", "u:p"},
 		{"the home's file", Options{Environ: []string{"HOME=" + home}}, "ghcr.io/acme/app", "home:h"},
 		{"DOCKER_CONFIG decides alone", Options{Environ: []string{"HOME=" + home, "DOCKER_CONFIG=" + home + "/other"}}, "ghcr.io/acme/app", ""},
 		{"DOCKER_CONFIG", Options{Environ: []string{"HOME=" + home, "DOCKER_CONFIG=" + home + "/other"}}, "registry.example.com/x", "other:o"},
