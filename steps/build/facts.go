@@ -24,9 +24,10 @@ type facts struct {
 	Date       time.Time // of the commit
 }
 
-// readFacts asks the checkout in dir, and lets the CI have the last word: it
-// knows the branch of a detached HEAD. warn is told why a checkout could not be
-// read; one without git is no problem.
+// readFacts asks the checkout in dir, and the CI, which knows the branch of a
+// detached HEAD and has the last word on names. The commit is the checkout's:
+// that is what is built, and what has the date, whatever started the run. warn
+// is told why a checkout could not be read; one without git is no problem.
 func readFacts(ctx context.Context, dir string, run ci.Context, warn func(error)) facts {
 	read, err := source.Read(ctx, dir)
 	if err != nil && !errors.Is(err, source.ErrNotRepository) {
@@ -40,7 +41,7 @@ func readFacts(ctx context.Context, dir string, run ci.Context, warn func(error)
 	if run.Repository != "" {
 		f.Repository = run.Repository
 	}
-	if run.Revision != "" {
+	if f.Revision == "" {
 		f.Revision = run.Revision
 	}
 	if run.Branch != "" || run.Tag != "" {

@@ -1,12 +1,15 @@
 package build
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/imagewright/imagewright/internal/ci"
+	gitcheckout "github.com/imagewright/imagewright/test/checkout"
 )
 
 func TestLabelsNameOnlyWhatIsKnown(t *testing.T) {
@@ -61,7 +64,24 @@ func TestImageDate(t *testing.T) {
 	}
 }
 
-func TestTheCIHasTheLastWord(t *testing.T) {
+// Workflows that others cause run for one commit and check out another.
+func TestTheCommitIsTheCheckouts(t *testing.T) {
+	dir := t.TempDir()
+	when := time.Date(2023, time.November, 25, 10, 0, 0, 0, time.UTC)
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	commit, err := gitcheckout.Commit(dir, gitcheckout.Options{When: when})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := readFacts(t.Context(), dir, ci.Context{Revision: "7a3b5c97a3b5c97a3b5c97a3b5c97a3b5c97a3b5", Branch: "main"}, func(err error) { t.Error(err) })
+	if got.Revision != commit || !got.Date.Equal(when) || got.Ref != "refs/heads/main" {
+		t.Errorf("facts are %+v; want commit %s of %v on main", got, commit, when)
+	}
+}
+
+func TestTheCIHasTheLastWordOnNames(t *testing.T) {
 	warn := func(err error) { t.Errorf("a checkout without git is no problem, but: %v", err) }
 	for _, tc := range []struct {
 		name string
