@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
@@ -79,8 +80,8 @@ func newSARIFRule(f finding.Finding) sarifRule {
 	short := cmp.Or(f.Title, f.Message, f.Rule)
 	r := sarifRule{
 		ID:               f.Rule,
-		ShortDescription: sarifText{Text: cut(Plain(short), maxSARIFShort)},
-		FullDescription:  sarifText{Text: cut(Plain(cmp.Or(f.Detail, short)), maxSARIFFull)},
+		ShortDescription: sarifText{Text: cut(ci.Printable(short), maxSARIFShort)},
+		FullDescription:  sarifText{Text: cut(ci.Printable(cmp.Or(f.Detail, short)), maxSARIFFull)},
 		Configuration:    sarifConfiguration{Level: sarifLevel(f.Severity)},
 		Properties: sarifRuleProperties{
 			SecuritySeverity: securitySeverity(f),
@@ -98,10 +99,10 @@ func newSARIFRule(f finding.Finding) sarifRule {
 
 func ruleHelp(f finding.Finding, links []string) sarifHelp {
 	text, md := &strings.Builder{}, &strings.Builder{}
-	fmt.Fprintf(text, "%s (%s)\n%s\n", Plain(f.Rule), f.Severity, Plain(cmp.Or(f.Detail, f.Title, f.Message)))
+	fmt.Fprintf(text, "%s (%s)\n%s\n", ci.Printable(f.Rule), f.Severity, ci.Printable(cmp.Or(f.Detail, f.Title, f.Message)))
 	fmt.Fprintf(md, "**%s** (%s)\n\n%s\n", Markdown(f.Rule), f.Severity, Markdown(cmp.Or(f.Detail, f.Title, f.Message)))
 	if f.Fix != "" {
-		fmt.Fprintf(text, "Fix: %s\n", Plain(f.Fix))
+		fmt.Fprintf(text, "Fix: %s\n", ci.Printable(f.Fix))
 		fmt.Fprintf(md, "\nFix: %s\n", Markdown(f.Fix))
 	}
 	for i, l := range links {
@@ -116,9 +117,9 @@ func ruleHelp(f finding.Finding, links []string) sarifHelp {
 
 func newSARIFResult(f finding.Finding, rule int, subject, fingerprint string) sarifResult {
 	start := max(f.Place.Line, 1)
-	message := Plain(f.Message)
+	message := ci.Printable(f.Message)
 	if f.Fix != "" {
-		message += "\nFix: " + Plain(f.Fix)
+		message += "\nFix: " + ci.Printable(f.Fix)
 	}
 	r := sarifResult{
 		RuleID:    f.Rule,
@@ -178,7 +179,7 @@ func webLink(link string) string {
 		return ""
 	}
 	s := u.String()
-	if strings.ContainsAny(s, "<>\"` \\^{|}") || Plain(s) != s {
+	if strings.ContainsAny(s, "<>\"` \\^{|}") || ci.Printable(s) != s {
 		return ""
 	}
 	return s

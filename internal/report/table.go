@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
@@ -30,10 +31,10 @@ func WriteTable(w io.Writer, findings []finding.Finding) error {
 	for _, f := range findings {
 		row := []string{
 			f.Severity.String(),
-			cut(Plain(f.Rule), maxPlaceRunes),
-			cut(Plain(f.Place.String()), maxPlaceRunes),
-			cut(Plain(cmp.Or(f.Fix, "-")), maxPlaceRunes),
-			cut(Plain(cmp.Or(f.Title, f.Message)), maxMessageRunes),
+			cut(ci.Printable(f.Rule), maxPlaceRunes),
+			cut(ci.Printable(f.Place.String()), maxPlaceRunes),
+			cut(ci.Printable(cmp.Or(f.Fix, "-")), maxPlaceRunes),
+			cut(ci.Printable(cmp.Or(f.Title, f.Message)), maxMessageRunes),
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}

@@ -7,9 +7,6 @@ import (
 	"github.com/imagewright/imagewright/internal/ci"
 )
 
-// Plain makes text of a finding fit for one line of a terminal or a log.
-func Plain(s string) string { return ci.Printable(s) }
-
 // cut shortens s to at most n runes; "…" says so.
 func cut(s string, n int) string {
 	if utf8.RuneCountInString(s) <= n {
@@ -30,4 +27,4 @@ var markdownSpecial = strings.NewReplacer(
 
 // Markdown makes s fit for a line or a table's cell of Markdown: it is only
 // text there, no markup, no HTML, no link.
-func Markdown(s string) string { return markdownSpecial.Replace(Plain(s)) }
+func Markdown(s string) string { return markdownSpecial.Replace(ci.Printable(s)) }

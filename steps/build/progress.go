@@ -16,7 +16,6 @@ import (
 
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
-	"github.com/imagewright/imagewright/internal/report"
 )
 
 const (
@@ -172,7 +171,7 @@ var escapes = regexp.MustCompile(`\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x
 // line makes text one harmless line without secrets. Colours are dropped; what
 // else does not print becomes visible.
 func (w *watcher) line(text string) string {
-	return report.Plain(w.secrets.Replace(escapes.ReplaceAllString(text, "")))
+	return ci.Printable(w.secrets.Replace(escapes.ReplaceAllString(text, "")))
 }
 
 // tail returns the last lines of what the step with digest d printed.

@@ -34,7 +34,7 @@ func findings(err error) []finding.Finding {
 		Severity: finding.Critical,
 		Rule:     failedRule,
 		Title:    "The image cannot be built",
-		Message:  report.Plain(message),
+		Message:  ci.Printable(message),
 		Place:    place,
 	}}
 }

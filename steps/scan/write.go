@@ -16,6 +16,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/finding"
@@ -142,7 +143,7 @@ func forget(files []reportFile) error {
 // found, the policy.
 func (o *outcome) writeTable(w io.Writer, shown []finding.Severity) error {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "image %s %s\n", report.Plain(o.subject.name), o.subject.digest) // no line begins with the image's own text
+	fmt.Fprintf(&b, "image %s %s\n", ci.Printable(o.subject.name), o.subject.digest) // no line begins with the image's own text
 	for _, one := range o.all {
 		fmt.Fprintf(&b, "%s\n", one.describe())
 	}
@@ -177,7 +178,7 @@ func (one *inspected) describe() string {
 	if n := len(one.detail.Unidentified); n > 0 {
 		parts = append(parts, count(n, "unidentified Java archive"))
 	}
-	return report.Plain(strings.Join(parts, ", "))
+	return ci.Printable(strings.Join(parts, ", "))
 }
 
 // writeSummary adds the outcome to the CI's page.
