@@ -23,25 +23,6 @@ const maxMessage = 128 << 10
 // else could connect to.
 type link struct{ conn *net.UnixConn }
 
-// setup is what the engine is told.
-type setup struct {
-	Root      string   // state directory, absolute
-	Temp      string   // directory for temporary files, emptied at every start
-	Runtime   string   // absolute path of runc or crun
-	PlainHTTP []string // registries without TLS
-	MaxSize   int64    // bytes, 0: BuildKit decides
-	Verbose   bool     // log more than warnings
-
-	Snapshotter string // "overlayfs" or "native"; "" takes the best there is
-}
-
-// answer is what the engine says when it is ready, or why it won't be.
-type answer struct {
-	Error       string
-	Hint        string
-	Snapshotter string
-}
-
 // newLink returns a pair: one end for here, the other as a file to inherit.
 func newLink() (*link, *os.File, error) {
 	here, there, err := socketPair(unix.SOCK_SEQPACKET)
