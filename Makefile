@@ -54,7 +54,8 @@ clean: ## all that was built, fetched or made here
 
 # COMMAND:PACKAGE, or PACKAGE; see test/packages.
 packages-demo:  ; @test/packages git:git runc:runc debootstrap:debootstrap debian-archive-keyring busybox-static ca-certificates
-packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellcheck:shellcheck node:nodejs npm:npm
+packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellcheck:shellcheck node:nodejs npm:npm \
+	sudo:sudo newuidmap:uidmap fuse-overlayfs:fuse-overlayfs dockerd:docker.io sshd:openssh-server ssh:openssh-client
 
 # Pinned, and each in bin/tools: nothing is installed outside this folder. A
 # stamp carries the version, so that a new version here is a new installation.
@@ -76,6 +77,16 @@ $(eval $(call go-tool,registry,github.com/distribution/distribution/v3/cmd/regis
 $(eval $(call go-tool,staticcheck,honnef.co/go/tools/cmd/staticcheck,v0.8.1))
 $(eval $(call go-tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,v1.7.12))
 $(eval $(call go-tool,act,github.com/nektos/act,v0.2.89))
+
+# The builder to compare with and to build on, and its client: of the version in
+# go.mod. Built in the module's own folder, because go install refuses a module
+# that excludes something.
+tools: $(TOOLS)/.buildkit
+$(TOOLS)/.buildkit: go.mod
+	@mkdir -p $(TOOLS)
+	go mod download github.com/moby/buildkit
+	go build -C "$$(go list -m -f '{{.Dir}}' github.com/moby/buildkit)" -o $(CURDIR)/$(TOOLS)/ ./cmd/buildctl ./cmd/buildkitd
+	@touch $@
 
 # gitlab-ci-local and all below it, at the hashes of test/npm/package-lock.json.
 $(TOOLS)/.gitlab-ci-local: test/npm/package-lock.json | packages-test

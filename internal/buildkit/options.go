@@ -1,7 +1,9 @@
 // Package buildkit is a BuildKit to build with: the real one, inside this
 // program. [Start] runs the program a second time as the engine, in a mount and
-// a PID namespace of its own, so that nothing of a build outlives the process
-// that wanted it, and returns BuildKit's own client for it.
+// a PID namespace of its own, or joins the engine that already runs on the same
+// state, and returns BuildKit's own client for it. An engine lives as long as a
+// program holds a link to it: nothing of a build outlives the last process that
+// wanted one.
 //
 // Two things differ from a stock buildkitd, both so that the same commit gives
 // the same digest whatever the state already holds: layers get a constant
@@ -15,11 +17,27 @@ import (
 	"log/slog"
 )
 
+// Where the engine's rights come from: Options.Privilege and Engine.Mode.
+const (
+	Root     = "root"     // this program's own
+	Sudo     = "sudo"     // the engine alone runs under sudo
+	Rootless = "rootless" // the engine is root of a user namespace only
+)
+
 // Options say where the engine keeps its state and how it reaches registries.
 type Options struct {
 	// StateDir holds the engine's caches; it is made when missing (0700) and
-	// locked while an engine runs. Required.
+	// locked while an engine runs. Empty: /var/lib/imagewright as root and under
+	// sudo, $XDG_DATA_HOME/imagewright for a rootless engine.
 	StateDir string
+
+	// Private starts an engine of its own on a new state inside StateDir, which
+	// nobody else joins and which is removed when the engine ends.
+	Private bool
+
+	// Privilege is Root, Sudo or Rootless. Empty takes the first of them that
+	// works here.
+	Privilege string
 
 	// RuntimeBinary is the runc, or crun since 1.15, to run steps with. Empty:
 	// the first of runc, buildkit-runc and crun that is on PATH, beside this
@@ -30,15 +48,27 @@ type Options struct {
 	// Loopback is always.
 	PlainHTTP []string
 
+	// Mirrors are asked before a registry, in their order: registry → hosts.
+	Mirrors map[string][]string
+
 	// CABundle is a PEM file of certificates trusted beside the system's.
 	CABundle string
+
+	// CAInSteps has RUN steps trust CABundle too.
+	CAInSteps bool
+
+	// Entitlements are what a build may ask for: network.host, security.insecure,
+	// device. nil: the first two, as whoever starts an engine may do all that
+	// they allow anyway. What others reach through Serve wants a list here.
+	Entitlements []string
 
 	// MaxSize is what the state may hold in bytes; older caches go first, at
 	// start. 0 leaves it to BuildKit, which looks at the size of the disk.
 	MaxSize int64
 
-	// Wait is told once who holds the state when another process does; Start
-	// then waits until it is free or its context ends. nil: a line in Log.
+	// Wait is told once who holds the state when it can neither be had nor
+	// shared; Start then waits until it is free or its context ends. nil: a line
+	// in Log.
 	Wait func(holder string)
 
 	// Environ is the environment the engine's is taken from, NAME=value, later

@@ -1,0 +1,304 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	"github.com/moby/buildkit/solver/pb"
+	policypb "github.com/moby/buildkit/sourcepolicy/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/imagewright/imagewright/internal/fault"
+)
+
+// imageScheme is how BuildKit's sources begin that are images of a registry.
+const imageScheme = "docker-image://"
+
+// base is an image that a Dockerfile builds on, copies from or mounts.
+type base struct {
+	Name     string // whole: docker.io/library/golang:1.26, perhaps with a digest
+	Line     int    // in the Dockerfile, of its first use
+	Platform ocispecs.Platform
+	Digest   digest.Digest // of the manifest or index, once it is resolved
+	diffIDs  []v1.Hash     // of its layers on Platform, once it is resolved
+}
+
+// pinned tells whether the Dockerfile itself says which image it means.
+func (b base) pinned() bool { return strings.Contains(b.Name, "@") }
+
+// baseQuery is what decides which images a Dockerfile needs.
+type baseQuery struct {
+	Target   string              // stage
+	Args     map[string]string   // build arguments
+	Contexts map[string]bool     // named contexts, which take an image's place
+	Builder  ocispecs.Platform   // what $BUILDPLATFORM is
+	Wanted   []ocispecs.Platform // what is built
+}
+
+// bases returns the images that building q needs, in the order of the file and
+// once for each platform they are needed for. Stages that the target doesn't
+// reach are left out, as BuildKit leaves them out. There are none where only the
+// frontend that the Dockerfile names can tell.
+func (d dockerfile) bases(q baseQuery) ([]base, error) {
+	var all []base
+	for _, wanted := range q.Wanted {
+		search := &baseSearch{d: d, q: q, wanted: wanted, seen: map[int]bool{}}
+		if err := search.globals(); err != nil {
+			return nil, err
+		}
+		target := len(d.Stages) - 1
+		if q.Target != "" {
+			if i, ok := instructions.HasStage(d.Stages, q.Target); ok {
+				target = i
+			}
+		}
+		if target < 0 {
+			return nil, nil
+		}
+		if err := search.stage(target); err != nil {
+			return nil, err
+		}
+		all = append(all, search.found...)
+	}
+	slices.SortStableFunc(all, func(a, b base) int { return a.Line - b.Line })
+	return slices.CompactFunc(all, func(a, b base) bool {
+		return a.Name == b.Name && platforms.FormatAll(a.Platform) == platforms.FormatAll(b.Platform)
+	}), nil
+}
+
+// baseSearch walks from a target to all the images it needs for one platform.
+type baseSearch struct {
+	d      dockerfile
+	q      baseQuery
+	wanted ocispecs.Platform
+	env    shell.EnvGetter // what FROM may expand
+	seen   map[int]bool    // stages
+	found  []base
+}
+
+// globals fills env: BuildKit's platform arguments, then those before the first
+// FROM, each of which sees the ones before it.
+func (s *baseSearch) globals() error {
+	env := []string{
+		"BUILDPLATFORM=" + platforms.Format(s.q.Builder), "BUILDOS=" + s.q.Builder.OS,
+		"BUILDARCH=" + s.q.Builder.Architecture, "BUILDVARIANT=" + s.q.Builder.Variant,
+		"TARGETPLATFORM=" + platforms.Format(s.wanted), "TARGETOS=" + s.wanted.OS,
+		"TARGETARCH=" + s.wanted.Architecture, "TARGETVARIANT=" + s.wanted.Variant,
+	}
+	for _, command := range s.d.args {
+		for _, arg := range command.Args {
+			value, given := s.q.Args[arg.Key]
+			if !given && arg.Value != nil {
+				var err error
+				if value, err = expand(*arg.Value, shell.EnvsFromSlice(env)); err != nil {
+					return s.at(command.Location()[0].Start.Line, err)
+				}
+			}
+			if given || arg.Value != nil {
+				env = append(env, arg.Key+"="+value)
+			}
+		}
+	}
+	s.env = shell.EnvsFromSlice(env)
+	return nil
+}
+
+// stage adds what stage i needs.
+func (s *baseSearch) stage(i int) error {
+	if s.seen[i] {
+		return nil
+	}
+	s.seen[i] = true
+	stage := s.d.Stages[i]
+	if s.q.Contexts[strings.ToLower(stage.Name)] {
+		return nil
+	}
+	line := 0
+	if len(stage.Location) > 0 {
+		line = stage.Location[0].Start.Line
+	}
+	platform, err := s.platform(stage.Platform)
+	if err != nil {
+		return s.at(line, err)
+	}
+	if err := s.need(stage.BaseName, i, line, platform); err != nil {
+		return err
+	}
+	for _, command := range stage.Commands {
+		var from []string
+		switch c := command.(type) {
+		case *instructions.CopyCommand:
+			from = []string{c.From}
+		case *instructions.RunCommand:
+			for _, mount := range instructions.GetMounts(c) {
+				from = append(from, mount.From)
+			}
+		}
+		for _, name := range from {
+			if err := s.needSource(name, i, command.Location()[0].Start.Line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// needSource adds what name in COPY --from or RUN --mount=from stands for; it
+// may be a stage's number there.
+func (s *baseSearch) needSource(name string, stage, line int) error {
+	if name == "" {
+		return nil
+	}
+	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < stage {
+		return s.stage(i)
+	}
+	return s.need(name, stage, line, s.wanted)
+}
+
+// need adds what name stands for in stage: an earlier stage, or an image.
+func (s *baseSearch) need(name string, stage, line int, platform ocispecs.Platform) error {
+	name, err := expand(name, s.env)
+	if err != nil {
+		return s.at(line, err)
+	}
+	if i, ok := instructions.HasStage(s.d.Stages[:stage], name); ok {
+		return s.stage(i)
+	}
+	if name == "scratch" || name == "" {
+		return nil // the frontend complains of an empty one
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return nil // the frontend says it better
+	}
+	if s.q.Contexts[strings.TrimSuffix(reference.FamiliarString(named), ":latest")] {
+		return nil
+	}
+	s.found = append(s.found, base{Name: reference.TagNameOnly(named).String(), Line: line, Platform: platform})
+	return nil
+}
+
+func (s *baseSearch) platform(text string) (ocispecs.Platform, error) {
+	text, err := expand(text, s.env)
+	if err != nil || text == "" {
+		return s.wanted, err
+	}
+	platform, err := platforms.Parse(text)
+	if err != nil {
+		return s.wanted, fmt.Errorf("%q is no platform", text)
+	}
+	return platforms.Normalize(platform), nil
+}
+
+func (s *baseSearch) at(line int, err error) error {
+	return &badDockerfile{File: s.d.Shown, Line: line, EndLine: line, Message: err.Error()}
+}
+
+func expand(word string, env shell.EnvGetter) (string, error) {
+	result, err := shell.NewLex('\\').ProcessWordWithMatches(word, env)
+	return result.Result, err
+}
+
+// refuseFloating is require-pinned-base: every base must be named by digest.
+func refuseFloating(d dockerfile, needed []base) error {
+	var all []error
+	for _, b := range needed {
+		if !b.pinned() {
+			all = append(all, fault.Refused(&badDockerfile{File: d.Shown, Line: b.Line, EndLine: b.Line,
+				Message: fmt.Sprintf("base image %s is not named by its digest", familiar(b.Name))},
+				"write its digest behind the tag, NAME:TAG@sha256:…, or leave require-pinned-base out"))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// familiar is name as people write it.
+func familiar(name string) string {
+	if named, err := reference.ParseNormalizedNamed(name); err == nil {
+		return reference.FamiliarString(named)
+	}
+	return name
+}
+
+// resolver is what bases are resolved with: BuildKit's gateway, so that the
+// builder's own mirrors, credentials and network count.
+type resolver interface {
+	ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error)
+}
+
+// resolve fills in the digests of bases. A name that several platforms or stages
+// use has one digest, whatever happens to its tag in between.
+func resolve(ctx context.Context, from resolver, mode string, bases []base, known map[string]digest.Digest) error {
+	for i := range bases {
+		b := &bases[i]
+		name := b.Name
+		if d := known[name]; d != "" && !b.pinned() {
+			name += "@" + d.String()
+		}
+		answer, err := from.ResolveSourceMetadata(ctx, &pb.SourceOp{Identifier: imageScheme + name}, sourceresolver.Opt{
+			LogName:  "[internal] resolve " + familiar(b.Name),
+			ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &b.Platform, ResolveMode: mode},
+		})
+		if err != nil {
+			return fmt.Errorf("failed to resolve source metadata for %s: %w", familiar(b.Name), err)
+		}
+		if answer.Image == nil {
+			return fmt.Errorf("the builder does not say what %s is", familiar(b.Name))
+		}
+		b.Digest = answer.Image.Digest
+		known[b.Name] = b.Digest
+		if b.diffIDs, err = diffIDs(answer.Image.Config); err != nil {
+			return fmt.Errorf("config of %s: %w", familiar(b.Name), err)
+		}
+	}
+	return nil
+}
+
+func diffIDs(config []byte) ([]v1.Hash, error) {
+	var image v1.ConfigFile
+	if err := json.Unmarshal(config, &image); err != nil {
+		return nil, err
+	}
+	return image.RootFS.DiffIDs, nil
+}
+
+// sourcePolicy makes the builder take each base by the digest it was resolved
+// to, wherever the build names it, and with pinned no image by a tag alone.
+//
+func sourcePolicy(bases []base, pinned bool) *policypb.Policy {
+	policy := &policypb.Policy{Version: 1}
+	if pinned {
+		policy.Rules = append(policy.Rules, &policypb.Rule{
+			Action:   policypb.PolicyAction_DENY,
+			Selector: &policypb.Selector{Identifier: "^" + imageScheme + "[^@]+$", MatchType: policypb.MatchType_REGEX},
+		})
+	}
+	seen := map[string]bool{}
+	for _, b := range bases {
+		if b.pinned() || seen[b.Name] {
+			continue
+		}
+		seen[b.Name] = true
+		policy.Rules = append(policy.Rules, &policypb.Rule{
+			Action:   policypb.PolicyAction_CONVERT,
+			Selector: &policypb.Selector{Identifier: imageScheme + b.Name, MatchType: policypb.MatchType_EXACT},
+			Updates:  &policypb.Update{Identifier: imageScheme + b.Name + "@" + b.Digest.String()},
+		})
+	}
+	if policy.Rules == nil {
+		return nil
+	}
+	return policy
+}
