@@ -26,8 +26,8 @@ import (
 // imageScheme is how BuildKit's sources begin that are images of a registry.
 const imageScheme = "docker-image://"
 
-// base is an image that a Dockerfile builds on, copies from or mounts.
-type base struct {
+// baseImage is an image that a Dockerfile builds on, copies from or mounts.
+type baseImage struct {
 	Name     string // whole: docker.io/library/golang:1.26, perhaps with a digest
 	Line     int    // in the Dockerfile, of its first use
 	Platform ocispecs.Platform
@@ -36,7 +36,7 @@ type base struct {
 }
 
 // pinned tells whether the Dockerfile itself says which image it means.
-func (b base) pinned() bool { return strings.Contains(b.Name, "@") }
+func (b baseImage) pinned() bool { return strings.Contains(b.Name, "@") }
 
 // baseQuery is what decides which images a Dockerfile needs.
 type baseQuery struct {
@@ -51,8 +51,8 @@ type baseQuery struct {
 // once for each platform they are needed for. Stages that the target doesn't
 // reach are left out, as BuildKit leaves them out. There are none where only the
 // frontend that the Dockerfile names can tell.
-func (d dockerfile) bases(q baseQuery) ([]base, error) {
-	var all []base
+func (d dockerfile) bases(q baseQuery) ([]baseImage, error) {
+	var all []baseImage
 	for _, wanted := range q.Wanted {
 		search := &baseSearch{d: d, q: q, wanted: wanted, seen: map[int]bool{}}
 		if err := search.globals(); err != nil {
@@ -72,8 +72,8 @@ func (d dockerfile) bases(q baseQuery) ([]base, error) {
 		}
 		all = append(all, search.found...)
 	}
-	slices.SortStableFunc(all, func(a, b base) int { return a.Line - b.Line })
-	return slices.CompactFunc(all, func(a, b base) bool {
+	slices.SortStableFunc(all, func(a, b baseImage) int { return a.Line - b.Line })
+	return slices.CompactFunc(all, func(a, b baseImage) bool {
 		return a.Name == b.Name && platforms.FormatAll(a.Platform) == platforms.FormatAll(b.Platform)
 	}), nil
 }
@@ -85,7 +85,7 @@ type baseSearch struct {
 	wanted ocispecs.Platform
 	env    shell.EnvGetter // what FROM may expand
 	seen   map[int]bool    // stages
-	found  []base
+	found  []baseImage
 }
 
 // globals fills env: BuildKit's platform arguments, then those before the first
@@ -186,7 +186,7 @@ func (s *baseSearch) need(name string, stage, line int, platform ocispecs.Platfo
 	if s.q.Contexts[strings.TrimSuffix(reference.FamiliarString(named), ":latest")] {
 		return nil
 	}
-	s.found = append(s.found, base{Name: reference.TagNameOnly(named).String(), Line: line, Platform: platform})
+	s.found = append(s.found, baseImage{Name: reference.TagNameOnly(named).String(), Line: line, Platform: platform})
 	return nil
 }
 
@@ -212,7 +212,7 @@ func expand(word string, env shell.EnvGetter) (string, error) {
 }
 
 // refuseFloating is require-pinned-base: every base must be named by digest.
-func refuseFloating(d dockerfile, needed []base) error {
+func refuseFloating(d dockerfile, needed []baseImage) error {
 	var all []error
 	for _, b := range needed {
 		if !b.pinned() {
@@ -240,7 +240,7 @@ type resolver interface {
 
 // resolve fills in the digests of bases. A name that several platforms or stages
 // use has one digest, whatever happens to its tag in between.
-func resolve(ctx context.Context, from resolver, mode string, bases []base, known map[string]digest.Digest) error {
+func resolve(ctx context.Context, from resolver, mode string, bases []baseImage, known map[string]digest.Digest) error {
 	for i := range bases {
 		b := &bases[i]
 		name := b.Name
@@ -251,20 +251,32 @@ func resolve(ctx context.Context, from resolver, mode string, bases []base, know
 			LogName:  "[internal] resolve " + familiar(b.Name),
 			ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &b.Platform, ResolveMode: mode},
 		})
+		if err == nil && answer.Image == nil {
+			err = errors.New("the builder does not say what it is")
+		}
+		if err == nil {
+			b.Digest, known[b.Name] = answer.Image.Digest, answer.Image.Digest
+			b.diffIDs, err = diffIDs(answer.Image.Config)
+		}
 		if err != nil {
-			return fmt.Errorf("failed to resolve source metadata for %s: %w", familiar(b.Name), err)
-		}
-		if answer.Image == nil {
-			return fmt.Errorf("the builder does not say what %s is", familiar(b.Name))
-		}
-		b.Digest = answer.Image.Digest
-		known[b.Name] = b.Digest
-		if b.diffIDs, err = diffIDs(answer.Image.Config); err != nil {
-			return fmt.Errorf("config of %s: %w", familiar(b.Name), err)
+			return &baseError{*b, err}
 		}
 	}
 	return nil
 }
+
+// baseError is a base image that could not be resolved.
+type baseError struct {
+	Base  baseImage
+	cause error
+}
+
+func (e *baseError) Error() string {
+	return fmt.Sprintf("failed to resolve source metadata for %s: %v", familiar(e.Base.Name), e.cause)
+}
+
+// Unwrap returns the cause.
+func (e *baseError) Unwrap() error { return e.cause }
 
 func diffIDs(config []byte) ([]v1.Hash, error) {
 	var image v1.ConfigFile
@@ -276,8 +288,7 @@ func diffIDs(config []byte) ([]v1.Hash, error) {
 
 // sourcePolicy makes the builder take each base by the digest it was resolved
 // to, wherever the build names it, and with pinned no image by a tag alone.
-//
-func sourcePolicy(bases []base, pinned bool) *policypb.Policy {
+func sourcePolicy(bases []baseImage, pinned bool) *policypb.Policy {
 	policy := &policypb.Policy{Version: 1}
 	if pinned {
 		policy.Rules = append(policy.Rules, &policypb.Rule{

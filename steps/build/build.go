@@ -21,6 +21,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	digest "github.com/opencontainers/go-digest"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/fault"
@@ -120,9 +121,21 @@ func (s *Step) build(ctx context.Context, job *step.Job) error {
 	if err != nil {
 		return err
 	}
-	response, err := solve(ctx, job, engine.Client(), p, attachables, layout, func(statuses <-chan *client.SolveStatus) {
+	store := buildkit.LayoutStore(layout)
+	work := &solver{
+		client: engine.Client(), plan: p, session: attachables, known: map[string]digest.Digest{},
+		exports: []client.ExportEntry{layoutExport(store, p.date)},
+	}
+	statuses, watched := make(chan *client.SolveStatus), make(chan struct{})
+	go func() {
+		defer close(watched)
 		watcher.watch(ctx, display, statuses)
-	})
+	}()
+	response, err := work.solve(ctx, statuses)
+	<-watched // the channel is closed by then
+	if written := store.Err(); err != nil && written != nil && ctx.Err() == nil {
+		err = &layoutFailure{written, job.Rel(layout.Dir())}
+	}
 	if err != nil {
 		err = cmp.Or(layoutError(err), explainUnless(ctx, err, p, watcher))
 		return errors.Join(err, engineLoss(engine.Close()))

@@ -13,6 +13,8 @@ import (
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	"github.com/moby/buildkit/solver/errdefs"
+	"github.com/moby/buildkit/solver/pb"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -27,6 +29,7 @@ type dockerfile struct {
 	Shown  string                    // for people and annotations: relative to the checkout where it is in it
 	Stages []instructions.Stage      // none when only the frontend that it names can tell
 	args   []instructions.ArgCommand // before the first FROM
+	data   []byte
 }
 
 // findDockerfile returns the Dockerfile's path: file, else Dockerfile (or, as
@@ -69,6 +72,7 @@ func readDockerfile(path, shown, target string) (dockerfile, error) {
 	if len(data) > maxDockerfileBytes {
 		return d, fault.Usage(fmt.Errorf("%s has more than %d MiB; that is no Dockerfile", shown, maxDockerfileBytes>>20), "")
 	}
+	d.data = data
 	err = d.parse(data)
 	if _, _, _, foreign := parser.DetectSyntax(data); err != nil && foreign {
 		return d, nil // another frontend may well understand it
@@ -114,6 +118,15 @@ func (d *dockerfile) declares(name string) bool {
 		}
 	}
 	return false
+}
+
+// source is a line of the Dockerfile in BuildKit's terms.
+func (d *dockerfile) source(line int) *errdefs.Source {
+	at := &pb.Position{Line: int32(line)}
+	return &errdefs.Source{
+		Info:   &pb.SourceInfo{Filename: d.Shown, Data: d.data},
+		Ranges: []*pb.Range{{Start: at, End: at}},
+	}
 }
 
 func stageNames(stages []instructions.Stage) string {

@@ -80,6 +80,9 @@ func explain(err error, d dockerfile, w *watcher) *failure {
 	if sources := errdefs.Sources(err); len(sources) > 0 {
 		f.place(sources[0], d, w)
 	}
+	if failed, ok := errors.AsType[*baseError](err); ok {
+		f.place(d.source(failed.Base.Line), d, w)
+	}
 	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok {
 		f.explainRun(err, exit, w)
 		return f
@@ -158,10 +161,11 @@ func reason(err error) (message, hint string) {
 	if m := missing.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("%s is not in the build context", m[1]), "it is missing, misspelt, or kept out by .dockerignore"
 	}
-	if m := resolving.FindStringSubmatch(text); m != nil {
+	own := wrapped.ReplaceAllString(text, "") // of this process's answer to the engine, if that is what failed
+	if m := resolving.FindStringSubmatch(text); m != nil && own == text {
 		return imageReason(m[1], m[2], grpcerrors.Code(err))
 	}
-	text = wrapped.ReplaceAllString(text, "")
+	text = own
 	switch grpcerrors.Code(err) {
 	case codes.Unauthenticated:
 		return "the registry did not let us in: " + text, login

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/docker/go-units"
 	"github.com/moby/buildkit/client"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/imagewright/imagewright/internal/fault"
@@ -36,6 +37,39 @@ type plan struct {
 	cacheTo    []client.CacheOptionsEntry
 	secrets    map[string][]byte
 	stateLimit int64 // bytes, 0 for the engine's own
+
+	platforms    []ocispecs.Platform // in the order of the index; none: the builder's own
+	args         map[string]string
+	entitlements []string
+	pinned       bool // no base image by its tag alone
+}
+
+// bases are the images that the plan needs for wanted.
+func (p *plan) bases(wanted []ocispecs.Platform, builder ocispecs.Platform) ([]baseImage, error) {
+	if len(wanted) == 0 {
+		wanted = []ocispecs.Platform{builder}
+	}
+	contexts := map[string]bool{}
+	for attr := range p.attrs {
+		if name, ok := strings.CutPrefix(attr, "context:"); ok {
+			contexts[name] = true
+		}
+	}
+	needed, err := p.dockerfile.bases(baseQuery{
+		Target: p.attrs["target"], Args: p.args, Contexts: contexts, Builder: builder, Wanted: wanted,
+	})
+	if err == nil && p.pinned {
+		err = refuseFloating(p.dockerfile, needed)
+	}
+	return needed, err
+}
+
+func platformNames(all []ocispecs.Platform) []string {
+	var names []string
+	for _, p := range all {
+		names = append(names, platforms.FormatAll(p))
+	}
+	return names
 }
 
 // surroundings is what a plan needs to know of the process around it.
@@ -102,6 +136,7 @@ func newPlan(in *Inputs, s surroundings) (*plan, error) {
 	if p.date, err = s.facts.imageDate(args, s.getenv); err != nil {
 		return nil, err
 	}
+	p.args, p.pinned = args, in.RequirePinnedBase
 	p.setAttrs(in, args, labels, s.facts)
 	if err := p.addContexts(in, s); err != nil {
 		return nil, err

@@ -2,66 +2,118 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
-	"github.com/sirupsen/logrus"
+	policypb "github.com/moby/buildkit/sourcepolicy/pb"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/fault"
-	"github.com/imagewright/imagewright/internal/image"
-	"github.com/imagewright/imagewright/internal/step"
 )
 
-// solve builds p into layout and returns the exporter's answer. watch is given
-// the build's progress and returns at its end.
-func solve(ctx context.Context, job *step.Job, c *client.Client, p *plan, attachables []session.Attachable, layout *image.Layout, watch func(<-chan *client.SolveStatus)) (map[string]string, error) {
-	defer job.Group("Build")()
-	// BuildKit's client and its stores log to a logger of the process.
-	logrus.SetOutput(debugLog{job.Log})
-	store := buildkit.LayoutStore(layout)
-	statuses := make(chan *client.SolveStatus)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		watch(statuses)
-	}()
-	response, err := c.Solve(ctx, nil, client.SolveOpt{
-		Frontend:      "dockerfile.v0",
-		FrontendAttrs: p.attrs,
-		LocalMounts:   p.mounts,
-		OCIStores:     p.stores,
-		SharedKey:     p.sharedKey(),
-		Session:       attachables,
-		CacheImports:  p.cacheFrom,
-		CacheExports:  p.cacheTo,
+const dockerfileFrontend = "dockerfile.v0"
+
+// solver is one builder at work on a plan.
+type solver struct {
+	client    *client.Client
+	plan      *plan
+	platforms []ocispecs.Platform // what this builder makes of the image
+	session   []session.Attachable
+	exports   []client.ExportEntry
+	known     map[string]digest.Digest // bases that another builder resolved
+
+	bases  []baseImage // resolved, once solve is done
+	failed error       // why frontend gave up; the builder hands it back as text
+}
+
+// solve builds and returns the exporters' answer; statuses gets the build's
+// progress and is closed at the end.
+func (s *solver) solve(ctx context.Context, statuses chan *client.SolveStatus) (map[string]string, error) {
+	response, err := s.client.Build(ctx, s.options(), "imagewright", s.frontend, statuses)
+	if err != nil {
+		return nil, cmp.Or(s.failed, err)
+	}
+	return response.ExporterResponse, nil
+}
+
+func (s *solver) options() client.SolveOpt {
+	p := s.plan
+	attrs := maps.Clone(p.attrs)
+	if names := platformNames(s.platforms); len(names) > 0 {
+		attrs["platform"] = strings.Join(names, ",")
+	}
+	return client.SolveOpt{
+		FrontendAttrs:       attrs,
+		LocalMounts:         p.mounts,
+		OCIStores:           p.stores,
+		SharedKey:           p.sharedKey(),
+		Session:             s.session,
+		AllowedEntitlements: p.entitlements,
+		CacheImports:        p.cacheFrom,
+		CacheExports:        p.cacheTo,
+		Exports:             s.exports,
 		// Not in the engine's history: that keeps what steps print, and with it a
 		// secret that one of them printed.
 		Internal: true,
-		Exports: []client.ExportEntry{{
-			Type: client.ExporterOCI,
-			Attrs: map[string]string{
-				"tar":               "false", // blob by blob: what is there is not written again
-				"oci-mediatypes":    "true",
-				"source-date-epoch": strconv.FormatInt(p.date.Unix(), 10),
-			},
-			OutputStore: store,
-		}},
-	}, statuses)
-	<-watched // closed by Solve
+	}
+}
+
+// frontend is what the builder runs for us: it resolves the base images, then
+// has BuildKit's own Dockerfile frontend build with exactly those.
+func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	p := s.plan
+	bases, err := p.bases(s.platforms, builderPlatform(c))
+	if err == nil {
+		err = resolve(ctx, c, p.attrs["image-resolve-mode"], bases, s.known)
+	}
 	if err != nil {
-		if written := store.Err(); written != nil && ctx.Err() == nil {
-			return nil, &layoutFailure{written, job.Rel(layout.Dir())}
-		}
+		s.failed = err
 		return nil, err
 	}
-	return response.ExporterResponse, nil
+	s.bases = bases
+	request := gateway.SolveRequest{Frontend: dockerfileFrontend, FrontendOpt: c.BuildOpts().Opts}
+	if policy := sourcePolicy(bases, p.pinned); policy != nil {
+		request.SourcePolicies = []*policypb.Policy{policy}
+	}
+	return c.Solve(ctx, request)
+}
+
+// builderPlatform is what BuildKit calls BUILDPLATFORM.
+func builderPlatform(c gateway.Client) ocispecs.Platform {
+	for _, w := range c.BuildOpts().Workers {
+		if len(w.Platforms) > 0 {
+			return w.Platforms[0]
+		}
+	}
+	return platforms.Normalize(platforms.DefaultSpec())
+}
+
+// layoutExport has the image written to store, blob by blob: what is there is
+// not sent again.
+func layoutExport(store content.Store, date time.Time) client.ExportEntry {
+	return client.ExportEntry{
+		Type: client.ExporterOCI,
+		Attrs: map[string]string{
+			"tar":               "false",
+			"oci-mediatypes":    "true",
+			"source-date-epoch": strconv.FormatInt(date.Unix(), 10),
+		},
+		OutputStore: store,
+	}
 }
 
 // debugLog takes lines of another logger.
