@@ -1,6 +1,8 @@
 package image
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/imagewright/imagewright/internal/durable"
 )
@@ -52,6 +55,39 @@ func (l *Layout) Put(desc v1.Descriptor, r io.Reader) (err error) {
 		return err
 	}
 	return os.Rename(tmp.Name(), l.blobPath(desc.Digest))
+}
+
+// write stores what produce writes, a blob whose digest shows only at its end.
+// The same holds of it as of one that Put stored.
+func (l *Layout) write(produce func(io.Writer) error) (v1.Hash, int64, error) {
+	tmp, err := l.temporary()
+	if err != nil {
+		return v1.Hash{}, 0, err
+	}
+	defer l.discard(tmp)
+	sum := sha256.New()
+	if err := produce(io.MultiWriter(tmp, sum)); err != nil {
+		return v1.Hash{}, 0, err
+	}
+	size, err := tmp.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return v1.Hash{}, 0, err
+	}
+	h := hashOf(sum)
+	if l.Has(v1.Descriptor{Digest: h, Size: size}) {
+		return h, size, nil
+	}
+	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err != nil {
+		return v1.Hash{}, 0, err
+	}
+	return h, size, os.Rename(tmp.Name(), l.blobPath(h))
+}
+
+// putRaw stores a document and returns what names it.
+func (l *Layout) putRaw(kind types.MediaType, raw []byte) (v1.Descriptor, error) {
+	h, n, _ := v1.SHA256(bytes.NewReader(raw)) // a bytes.Reader does not fail
+	desc := v1.Descriptor{MediaType: kind, Digest: h, Size: n}
+	return desc, l.Put(desc, bytes.NewReader(raw))
 }
 
 // temporary makes a file beside the blobs that Sweep leaves alone until it is

@@ -46,6 +46,7 @@ type document struct {
 	Layers    []v1.Descriptor
 	Manifests []v1.Descriptor
 	Subject   *v1.Descriptor
+	Notes     map[string]string // its annotations; its descriptor has others
 }
 
 // readDocument reads the manifest or index named by desc. Its media type may
@@ -84,6 +85,8 @@ func (d *document) parse() error {
 		Layers    []v1.Descriptor  `json:"layers"`
 		Manifests *[]v1.Descriptor `json:"manifests"`
 		Subject   *v1.Descriptor   `json:"subject"`
+
+		Annotations map[string]string `json:"annotations"`
 	}
 	if err := json.Unmarshal(d.raw, &content); err != nil {
 		return err
@@ -97,7 +100,7 @@ func (d *document) parse() error {
 	if kind.IsIndex() != (content.Manifests != nil) || kind.IsIndex() == (content.Config != nil) || kind.IsIndex() && content.Layers != nil {
 		return errors.New("its fields are not those of its media type " + string(kind))
 	}
-	d.MediaType, d.Config, d.Layers, d.Subject = kind, content.Config, content.Layers, content.Subject
+	d.MediaType, d.Config, d.Layers, d.Subject, d.Notes = kind, content.Config, content.Layers, content.Subject, content.Annotations
 	if content.Manifests != nil {
 		d.Manifests = *content.Manifests
 	}

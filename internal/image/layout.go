@@ -251,7 +251,7 @@ func (l *Layout) SetRoot(desc v1.Descriptor) error {
 	}
 	return l.writeIndex([]v1.Descriptor{{
 		MediaType: doc.MediaType, Size: doc.Size, Digest: doc.Digest,
-		Platform: desc.Platform, ArtifactType: desc.ArtifactType,
+		Platform: desc.Platform, ArtifactType: desc.ArtifactType, Annotations: desc.Annotations,
 	}})
 }
 

@@ -76,10 +76,14 @@ func normalHeader(h *tar.Header) *tar.Header {
 		Uid:  h.Uid, Gid: h.Gid, Size: h.Size, ModTime: h.ModTime,
 	}
 	switch h.Typeflag {
-	case tar.TypeGNUSparse:
-		normal.Typeflag = tar.TypeReg // its holes are read as zeros
-	case tar.TypeChar, tar.TypeBlock:
+	case tar.TypeDir, tar.TypeLink, tar.TypeSymlink:
+		normal.Size = 0
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		normal.Size, normal.Name = 0, strings.TrimRight(h.Name, "/")
 		normal.Devmajor, normal.Devminor = h.Devmajor, h.Devminor
+	case tar.TypeReg, tar.TypeGNUSparse:
+		// The holes of a sparse file are read as zeros.
+		normal.Typeflag, normal.Name = tar.TypeReg, strings.TrimRight(h.Name, "/")
 	}
 	if latest := LayerTime(); normal.ModTime.After(latest) {
 		normal.ModTime = latest

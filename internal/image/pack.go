@@ -3,7 +3,6 @@ package image
 import (
 	"bufio"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"hash"
 	"io"
@@ -67,6 +66,4 @@ func (p *Packer) Close() error {
 }
 
 // DiffID is the digest of the tar, once the packer is closed.
-func (p *Packer) DiffID() v1.Hash {
-	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(p.sum.Sum(nil))}
-}
+func (p *Packer) DiffID() v1.Hash { return hashOf(p.sum) }

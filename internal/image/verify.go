@@ -28,6 +28,11 @@ func checkHash(h v1.Hash) error {
 	return nil
 }
 
+// hashOf is the digest of what sum, a SHA-256, was given.
+func hashOf(sum hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum.Sum(nil))}
+}
+
 // verifier passes r on and knows at its end whether it was the content named
 // want. The error takes the place of io.EOF, so that nobody who reads to the
 // end can miss it.
@@ -71,8 +76,7 @@ func (v *verifier) verdict() error {
 	if v.size != unknownSize && v.count < v.size {
 		return v.place.damaged(v.what, "was cut off: it has %d of %d bytes", v.count, v.size)
 	}
-	got := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(v.sum.Sum(nil))}
-	if got != v.want {
+	if got := hashOf(v.sum); got != v.want {
 		return v.place.damaged(v.what, "has another content: got %s", got)
 	}
 	return io.EOF
