@@ -19,19 +19,21 @@ const FileName = "imagewright.yaml"
 
 const (
 	fileVersion  = 1
-	maxFileBytes = 1 << 20 // far above any configuration; the file may be a fork's
+	environments = "environments" // the key of what is no step's
+	maxFileBytes = 1 << 20        // far above any configuration; the file may be a fork's
 )
 
 // File is what a configuration file has for one step.
 type File struct {
-	Name   string         // as errors call it
-	Inputs map[string]any // nil for none
+	Name         string                    // as errors call it; empty before any file is looked for
+	Inputs       map[string]any            // nil for none
+	Environments map[string]map[string]any // inputs, by the environment's name
 }
 
 // ReadFile returns the inputs that the configuration name, relative to dir, has
-// for step. steps are the keys that are known beside version. A file that does
-// not exist has none, and is an error only if it is required. Errors are usage
-// errors.
+// for step, and its environments. steps are the keys that are known beside
+// version and environments. A file that does not exist has none, and is an error
+// only if it is required. Errors are usage errors.
 func ReadFile(dir, name string, required bool, step string, steps []string) (File, error) {
 	file := File{Name: name}
 	if !filepath.IsAbs(name) {
@@ -49,16 +51,22 @@ func ReadFile(dir, name string, required bool, step string, steps []string) (Fil
 		// Without the excerpt: there may be a secret in it.
 		return file, fault.Usage(fmt.Errorf("%s: %s", file.Name, yaml.FormatError(err, false, false)), "")
 	}
-	if file.Inputs, err = inputsOf(content, step, steps); err != nil {
+	if err := checkKeys(content, steps); err != nil {
+		return file, fmt.Errorf("%s: %w", file.Name, err)
+	}
+	if file.Inputs, err = inputsOf(content[step], step); err != nil {
+		return file, fmt.Errorf("%s: %w", file.Name, err)
+	}
+	if file.Environments, err = environmentsOf(content[environments]); err != nil {
 		return file, fmt.Errorf("%s: %w", file.Name, err)
 	}
 	return file, nil
 }
 
-func inputsOf(content map[string]any, step string, steps []string) (map[string]any, error) {
+func checkKeys(content map[string]any, steps []string) error {
 	for key := range content {
-		if key != "version" && !slices.Contains(steps, key) {
-			return nil, fault.Usage(fmt.Errorf("unknown key %q", key), "known are version, "+alternatives(steps))
+		if key != "version" && key != environments && !slices.Contains(steps, key) {
+			return fault.Usage(fmt.Errorf("unknown key %q", key), "known are version, environments, "+alternatives(steps))
 		}
 	}
 	version := ""
@@ -67,16 +75,40 @@ func inputsOf(content map[string]any, step string, steps []string) (map[string]a
 		version = fmt.Sprint(v)
 	}
 	if version != fmt.Sprint(fileVersion) {
-		return nil, fault.Usage(fmt.Errorf("version %q is not known", version), fmt.Sprintf("write version: %d", fileVersion))
+		return fault.Usage(fmt.Errorf("version %q is not known", version), fmt.Sprintf("write version: %d", fileVersion))
 	}
-	if content[step] == nil {
+	return nil
+}
+
+// inputsOf is what stands below key; nil for nothing.
+func inputsOf(value any, key string) (map[string]any, error) {
+	if value == nil {
 		return nil, nil
 	}
-	inputs, ok := content[step].(map[string]any)
+	inputs, ok := value.(map[string]any)
 	if !ok {
-		return nil, fault.Usage(fmt.Errorf("key %s holds no inputs", step), "write one input a line below it")
+		return nil, fault.Usage(fmt.Errorf("key %s holds no inputs", key), "write one input a line below it")
 	}
 	return inputs, nil
+}
+
+func environmentsOf(value any) (map[string]map[string]any, error) {
+	if value == nil {
+		return nil, nil
+	}
+	named, ok := value.(map[string]any)
+	if !ok {
+		return nil, fault.Usage(fmt.Errorf("key %s holds no environments", environments), "write the name of one a line below it, and its inputs below that")
+	}
+	all := map[string]map[string]any{}
+	for name, value := range named {
+		inputs, err := inputsOf(value, environments+"."+name)
+		if err != nil {
+			return nil, err
+		}
+		all[name] = inputs
+	}
+	return all, nil
 }
 
 func readBounded(path string) ([]byte, error) {

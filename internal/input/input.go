@@ -17,6 +17,11 @@
 //	                      nothing about gates, builders, databases, credentials
 //	                      or files outside the checkout
 //	hidden:""             not in help and manifests
+//	environment:"pick"    names the environment of imagewright.yaml that counts:
+//	                      its values lie over the step's own there
+//	environment:"set"     an environment may set it
+//	environment:"append"  likewise, for a list: the environment's items follow
+//	                      the step's own, so that of NAME=VALUE they win
 package input
 
 import (
@@ -53,6 +58,19 @@ type Input struct {
 	Secret      bool
 	Harmless    bool // a fork may set it
 	Hidden      bool
+	Environment string // what it is to environments: pick, set, append or nothing
+}
+
+// The values of the tag environment.
+const (
+	pickEnvironment   = "pick"
+	setInEnvironment  = "set"
+	addsInEnvironment = "append"
+)
+
+// InEnvironment tells whether an environment of imagewright.yaml may set it.
+func (in Input) InEnvironment() bool {
+	return in.Environment == setInEnvironment || in.Environment == addsInEnvironment
 }
 
 // EnvNames returns the environment variables that set the input for step, the
@@ -97,6 +115,7 @@ func describe(f *kong.Flag) Input {
 		Secret:      f.Tag.Has("secret"),
 		Harmless:    f.Tag.Has("harmless"),
 		Hidden:      f.Hidden,
+		Environment: f.Tag.Get("environment"),
 	}
 	if f.Enum != "" {
 		in.Enum = f.EnumSlice()

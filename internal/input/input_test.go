@@ -27,7 +27,7 @@ type inputs struct {
 }
 
 // in is a configuration file that has values for the step.
-func in(values map[string]any) File { return File{FileName, values} }
+func in(values map[string]any) File { return File{Name: FileName, Inputs: values} }
 
 func TestTheStrongestSourceWins(t *testing.T) {
 	file := in(map[string]any{"scan-gate": "warn", "jobs": uint64(7)})

@@ -45,17 +45,36 @@ func Parse(target any, from Sources) (Values, error) {
 	if err := s.check(); err != nil {
 		return s.values, fault.Usage(err, "")
 	}
-	k, err := newKong(from.Step, target, s)
-	if err != nil {
+	picked, err := s.fill(target)
+	if err != nil || picked == "" || from.File.Name == "" {
 		return s.values, err
 	}
-	if _, err := k.Parse(from.Args); err != nil {
-		if _, ok := errors.AsType[*ValueError](err); ok {
-			return s.values, unwrapped(err)
-		}
+	// Which environment counts is known only now; it may be a flag that says it.
+	if s.File.Inputs, err = s.under(picked); err != nil {
 		return s.values, fault.Usage(err, "")
 	}
-	return s.values, nil
+	_, err = s.fill(target)
+	return s.values, err
+}
+
+// fill parses the sources into target and returns the environment that they pick.
+func (s *source) fill(target any) (picked string, err error) {
+	k, err := newKong(s.Step, target, s)
+	if err != nil {
+		return "", err
+	}
+	if _, err := k.Parse(s.Args); err != nil {
+		if _, ok := errors.AsType[*ValueError](err); ok {
+			return "", unwrapped(err)
+		}
+		return "", fault.Usage(err, "")
+	}
+	for _, f := range k.Model.Flags {
+		if s.inputs[f.Name].Environment == pickEnvironment {
+			picked = f.Target.String()
+		}
+	}
+	return picked, nil
 }
 
 // unwrapped drops the flag's name that kong puts before a ValueError, which
@@ -152,7 +171,10 @@ func (s *source) check() error {
 	if err := s.checkEnviron(); err != nil {
 		return err
 	}
-	return s.checkFile()
+	if err := s.checkFile(); err != nil {
+		return err
+	}
+	return s.checkEnvironments()
 }
 
 func (s *source) checkFlag(arg string) error {

@@ -13,14 +13,25 @@ type object = map[string]any
 // https://json-schema.org/draft-07
 func schema(steps []Step) ([]byte, error) {
 	properties := object{"version": object{"const": 1, "description": "Version of this file's format."}}
+	inEnvironments := object{}
 	for _, s := range steps {
 		inputs := object{}
 		for _, in := range s.Inputs {
 			if !in.Secret {
 				inputs[in.Name] = schemaOf(in)
 			}
+			if in.InEnvironment() {
+				inEnvironments[in.Name] = schemaOf(in)
+			}
 		}
 		properties[s.Name] = object{"type": "object", "description": s.Summary, "properties": inputs, "additionalProperties": false}
+	}
+	properties["environments"] = object{
+		"type":        "object",
+		"description": "Named sets of inputs, one of which the input env picks; they lie over the step's own.",
+		"additionalProperties": object{
+			"type": []string{"object", "null"}, "properties": inEnvironments, "additionalProperties": false,
+		},
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

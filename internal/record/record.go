@@ -66,11 +66,30 @@ type Source struct {
 	Date       time.Time `json:"date,omitzero"` // of the commit, UTC
 }
 
+// Material is an image that a build began with.
+type Material struct {
+	Name     string `json:"name"`   // as the Dockerfile has it
+	Digest   string `json:"digest"` // what the name meant then
+	Platform string `json:"platform,omitempty"`
+}
+
+// Attestation is a file of the workspace that says something of the image.
+type Attestation struct {
+	PredicateType string `json:"predicateType"`      // what kind of thing it says
+	Path          string `json:"path"`               // of the in-toto statement, in the workspace
+	Digest        string `json:"digest"`             // of the manifest that it speaks of
+	Platform      string `json:"platform,omitempty"` // of that manifest
+}
+
 // Build is record/build.json.
 type Build struct {
-	Header `json:",inline"`
-	Image  Image  `json:"image"`
-	Source Source `json:"source"`
+	Header       `json:",inline"`
+	Image        Image         `json:"image"`
+	Names        []string      `json:"names,omitempty"` // references that it was built to have
+	Source       Source        `json:"source"`
+	Materials    []Material    `json:"materials,omitempty"`
+	Attestations []Attestation `json:"attestations,omitempty"`
+	SBOM         bool          `json:"sbom,omitzero"` // scan is asked to list the packages, push to attach that
 }
 
 // Verdict is what a scan decided.

@@ -17,7 +17,15 @@ func TestARecordComesBackAsWritten(t *testing.T) {
 	dir := t.TempDir()
 	want := &Build{
 		Image:  Image{Digest: "sha256:aa", MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 12, Platforms: []string{"linux/amd64"}},
+		Names:  []string{"registry.example.com/hello:1"},
 		Source: Source{Repository: "https://example.com/hello", Revision: "abc", Ref: "refs/heads/main", Date: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)},
+		Materials: []Material{
+			{Name: "alpine:3.22", Digest: "sha256:bb", Platform: "linux/amd64"},
+		},
+		Attestations: []Attestation{
+			{PredicateType: "https://slsa.dev/provenance/v1", Path: "reports/provenance.intoto.json", Digest: "sha256:aa", Platform: "linux/amd64"},
+		},
+		SBOM: true,
 	}
 	if err := Write(dir, "build", want); err != nil {
 		t.Fatal(err)
@@ -28,6 +36,23 @@ func TestARecordComesBackAsWritten(t *testing.T) {
 	}
 	if diff := cmp.Diff(*want, got); diff != "" {
 		t.Errorf("record changed on its way (-want +got):\n%s", diff)
+	}
+}
+
+// A record without what later versions added is read, and written, as before.
+func TestWhatABuildHasNotIsNotWritten(t *testing.T) {
+	dir := t.TempDir()
+	if err := Write(dir, "build", &Build{Image: Image{Digest: "sha256:aa", Platforms: []string{"linux/amd64"}}}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path(dir, "build"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range []string{"names", "materials", "attestations", "sbom"} {
+		if strings.Contains(string(data), `"`+field+`"`) {
+			t.Errorf("the record has %s, of which there is none:\n%s", field, data)
+		}
 	}
 }
 
