@@ -55,6 +55,7 @@ func commands() map[string]command {
 		"unchanged": unchanged,
 	}
 	maps.Copy(all, faultCommands())
+	maps.Copy(all, servingCommands())
 	return all
 }
 

@@ -10,15 +10,18 @@ import (
 	"strings"
 	"time"
 
+	cacheimporttypes "github.com/moby/buildkit/cache/remotecache/v1/types"
 	"github.com/moby/buildkit/exporter"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/result"
 	"github.com/moby/buildkit/worker/base"
 )
 
 // datedWorker is a worker whose exporters date every step of a build that has a
-// source-date-epoch with exactly that time.
+// source-date-epoch with exactly that time, in the image's history and in the
+// cache that may be inside it.
 //
 // BuildKit fills the history's empty dates with the time a layer came into the
 // cache, and only clamps it to the epoch. A layer cached since the last commit
@@ -75,7 +78,50 @@ func (e datedInstance) Export(ctx context.Context, src *exporter.Source, info ex
 		}
 		src.Metadata[key] = dated
 	}
+	info.InlineCache = dateInlineCache(info.InlineCache, e.date)
 	return e.ExporterInstance.Export(ctx, src, info)
+}
+
+// dateInlineCache gives the given date to every result that the cache inside an
+// image names. They have the times at which the steps ran, and would give the
+// same commit another digest; who reads the cache only sorts by them.
+func dateInlineCache(inline exptypes.InlineCache, date time.Time) exptypes.InlineCache {
+	if inline == nil {
+		return nil
+	}
+	return func(ctx context.Context) (*result.Result[*exptypes.InlineCacheEntry], error) {
+		made, err := inline(ctx)
+		if err != nil || made == nil {
+			return made, err
+		}
+		return result.ConvertResult(made, func(e *exptypes.InlineCacheEntry) (*exptypes.InlineCacheEntry, error) {
+			if e == nil {
+				return nil, nil
+			}
+			records, err := dateRecords(e.Data, date)
+			return &exptypes.InlineCacheEntry{Data: records}, err
+		})
+	}
+}
+
+// dateRecords gives every result of a cache's records the given date.
+func dateRecords(text []byte, date time.Time) ([]byte, error) {
+	if len(text) == 0 {
+		return text, nil // nothing to keep
+	}
+	var records []cacheimporttypes.CacheRecord
+	if err := json.Unmarshal(text, &records); err != nil {
+		return nil, fmt.Errorf("records of the image's own cache: %w", err)
+	}
+	for _, r := range records {
+		for i := range r.Results {
+			r.Results[i].CreatedAt = date
+		}
+		for i := range r.ChainedResults {
+			r.ChainedResults[i].CreatedAt = date
+		}
+	}
+	return json.Marshal(records)
 }
 
 // dateHistory gives every entry of an image config's history that has no date

@@ -6,12 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/imagewright/imagewright/internal/fault"
-	"github.com/moby/buildkit/cache/remotecache"
-	inlinecache "github.com/moby/buildkit/cache/remotecache/inline"
-	localcache "github.com/moby/buildkit/cache/remotecache/local"
-	registrycache "github.com/moby/buildkit/cache/remotecache/registry"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
@@ -43,7 +38,7 @@ type engine struct {
 //
 // https://github.com/moby/buildkit/blob/v0.34.2/cmd/buildkitd/main_oci_worker.go
 func newEngine(s setup) (*engine, error) {
-	if err := ownNamespaces(s.Runtime); err != nil {
+	if err := ownNamespaces(s); err != nil {
 		return nil, fault.Failed(err, rootHint)
 	}
 	e, err := assemble(s)
@@ -56,10 +51,7 @@ func newEngine(s setup) (*engine, error) {
 func assemble(s setup) (*engine, error) {
 	e := &engine{snapshotter: s.Snapshotter, stopping: make(chan struct{})}
 	if e.snapshotter == "" {
-		e.snapshotter = "native"
-		if overlayutils.Supported(s.Root) == nil {
-			e.snapshotter = "overlayfs"
-		}
+		e.snapshotter = bestSnapshotter(s.Root)
 	}
 	root := filepath.Join(s.Root, "runc-"+e.snapshotter)
 	e.steps = filepath.Join(root, stepsName)
@@ -82,7 +74,7 @@ func assemble(s setup) (*engine, error) {
 	if err := workers.Add(&datedWorker{w}); err != nil {
 		return nil, err
 	}
-	o, err := controllerOptions(s.Root, workers, opt)
+	o, err := controllerOptions(s, workers, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -113,10 +105,9 @@ func collectPolicy(s setup) []client.PruneInfo {
 	return policy
 }
 
-// controllerOptions opens the databases in root and names what a build may use:
-// Dockerfiles and frontend images, caches in registries, directories and the
-// image itself. No entitlement can be asked for.
-func controllerOptions(root string, workers *worker.Controller, opt base.WorkerOpt) (o control.Opt, err error) {
+// controllerOptions opens the databases of the state and names what a build may
+// use: Dockerfiles and frontend images, kinds of caches, entitlements.
+func controllerOptions(s setup, workers *worker.Controller, opt base.WorkerOpt) (o control.Opt, err error) {
 	sessions, err := session.NewManager()
 	if err != nil {
 		return o, err
@@ -129,11 +120,11 @@ func controllerOptions(root string, workers *worker.Controller, opt base.WorkerO
 	if err != nil {
 		return o, err
 	}
-	cache, err := bboltcachestorage.NewStore(filepath.Join(root, "cache.db"))
+	cache, err := bboltcachestorage.NewStore(filepath.Join(s.Root, "cache.db"))
 	if err != nil {
 		return o, fmt.Errorf("open cache: %w", err)
 	}
-	history, err := boltutil.SafeOpen(filepath.Join(root, "history.db"), 0o600, &bolt.Options{
+	history, err := boltutil.SafeOpen(filepath.Join(s.Root, "history.db"), 0o600, &bolt.Options{
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: true,
 	})
 	if err != nil {
@@ -146,15 +137,8 @@ func controllerOptions(root string, workers *worker.Controller, opt base.WorkerO
 			"dockerfile.v0": forwarder.NewGatewayForwarder(workers.Infos(), dockerfile.Build),
 			"gateway.v0":    images,
 		},
-		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
-			"registry": registrycache.ResolveCacheExporterFunc(sessions, opt.RegistryHosts),
-			"local":    localcache.ResolveCacheExporterFunc(sessions),
-			"inline":   inlinecache.ResolveCacheExporterFunc(),
-		},
-		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), opt.RegistryHosts),
-			"local":    localcache.ResolveCacheImporterFunc(sessions),
-		},
+		ResolveCacheExporterFuncs: cacheExporters(sessions, opt.RegistryHosts),
+		ResolveCacheImporterFuncs: cacheImporters(sessions, w.ContentStore(), opt.RegistryHosts),
 		CacheManager: solver.NewCacheManager(context.Background(), "local", cache,
 			worker.NewCacheResultStorage(workers)),
 		HistoryDB:      history,
@@ -162,5 +146,6 @@ func controllerOptions(root string, workers *worker.Controller, opt base.WorkerO
 		LeaseManager:   w.LeaseManager(),
 		ContentStore:   w.ContentStore(),
 		GarbageCollect: w.GarbageCollect,
+		Entitlements:   s.Entitlements,
 	}, nil
 }

@@ -62,21 +62,7 @@ func TestNothingOfABuildOutlivesAKilledProgram(t *testing.T) {
 COPY busybox /busybox
 RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybox sleep 1; done"]
 `, nil)
-	// It must not be the test's child's child that dies with the test binary.
-	cmd := exec.Command("/proc/self/exe", "parent", o.StateDir, dir)
-	cmd.Stderr = t.Output()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		cmd.Process.Kill()
-		t.Fatalf("the program to be killed said %q, %v; want the RUN's output", line, err)
-	}
+	cmd := startProgram(t, "parent", o.StateDir, dir) // says so when the RUN runs
 	if len(processes(t, marker)) == 0 {
 		t.Error("no process of the RUN found while it runs: the test looks for the wrong thing")
 	}
@@ -84,7 +70,10 @@ RUN ["/busybox", "sh", "-c", "echo running; : `+marker+`; while true; do /busybo
 	cmd.Process.Kill()
 	cmd.Wait()
 
-	e := start(t, o) // waits for the dead engine's lock
+	e := start(t, o) // waits for the lock of the engine that ends
+	if e.Joined() {
+		t.Error("the engine of a program that was killed still took another in")
+	}
 	eventually(t, func() string {
 		left := append(processes(t, marker), mountsBelow(t, o.StateDir)...)
 		return strings.Join(left, "\n")
@@ -120,8 +109,35 @@ func checkGone(t *testing.T, steps []string) {
 	}
 }
 
+// startProgram runs this test binary as another program and waits for the first
+// line of what that says. The program ends with the test.
+func startProgram(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Stderr = t.Output()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil { // whose end some of them wait for
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatalf("program %q said %q, %v; want a line", args, line, err)
+	}
+	return cmd
+}
+
 // buildAsParent builds dir and says when its first step writes something.
-func buildAsParent(state, dir string) error {
+func buildAsParent(args []string) error {
+	state, dir := args[0], args[1]
 	binary, err := testRuntime()
 	if err != nil {
 		return err

@@ -8,19 +8,25 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// maxMessage bounds a message between the program and its engine, in bytes.
-const maxMessage = 128 << 10
+const (
+	// maxMessage bounds a message between a program and its engine, in bytes.
+	maxMessage = 128 << 10
 
-// link is one end of the socket pair between the program and its engine. In
-// order: the program's setup, the engine's answer, then one message with a file
-// descriptor in it for each connection the program makes. The end of the stream
-// tells the engine to stop. There is no name in the file system that anybody
-// else could connect to.
+	// maxFiles bounds the descriptors that come with one.
+	maxFiles = 4
+)
+
+// link is one end of a connection between a program and its engine. In order:
+// the program's setup, the engine's answer, then one message with a file
+// descriptor in it for each connection the program makes; when the program has
+// closed its side, the engine's notices. The end of a program, however it comes,
+// is the end of its link.
 type link struct{ conn *net.UnixConn }
 
 // newLink returns a pair: one end for here, the other as a file to inherit.
@@ -37,7 +43,7 @@ func newLink() (*link, *os.File, error) {
 	return l, there, nil
 }
 
-// openLink takes over f, one end of a pair.
+// openLink takes over f, one end of a connection.
 func openLink(f *os.File) (*link, error) {
 	defer f.Close() // FileConn works on a copy
 	conn, err := net.FileConn(f)
@@ -60,7 +66,8 @@ func socketPair(kind int) (a, b *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "engine"), os.NewFile(uintptr(fds[1]), "engine"), nil
 }
 
-func (l *link) send(v any) error {
+// send sends v, and copies of files with it.
+func (l *link) send(v any, files ...syscall.Conn) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -68,27 +75,87 @@ func (l *link) send(v any) error {
 	if len(b) > maxMessage {
 		return fmt.Errorf("message of %d bytes is larger than %d", len(b), maxMessage)
 	}
-	_, err = l.conn.Write(b)
-	return err
+	return l.write(b, files)
 }
 
-// receive reads one message into v; it gives up when ctx ends.
-func (l *link) receive(ctx context.Context, v any) error {
+// write sends b and copies of files. It holds the descriptors while it does:
+// their owners may close them at any time.
+func (l *link) write(b []byte, files []syscall.Conn, fds ...int) error {
+	if len(files) == 0 {
+		var oob []byte
+		if len(fds) > 0 {
+			oob = unix.UnixRights(fds...)
+		}
+		_, _, err := l.conn.WriteMsgUnix(b, oob, nil)
+		return err
+	}
+	raw, err := files[0].SyscallConn()
+	if err != nil {
+		return err
+	}
+	var written error
+	err = raw.Control(func(fd uintptr) { written = l.write(b, files[1:], append(fds, int(fd))...) })
+	return errors.Join(err, written)
+}
+
+// receive reads one message into v and returns the files that came with it; it
+// gives up when ctx ends. The end of the link is io.EOF.
+func (l *link) receive(ctx context.Context, v any) ([]*os.File, error) {
 	stop := context.AfterFunc(ctx, func() { l.conn.SetReadDeadline(time.Now()) })
 	defer stop()
 	b := make([]byte, maxMessage+1)
-	n, err := l.conn.Read(b)
+	n, files, err := l.read(b)
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	case err != nil:
-		return err
-	case n == 0:
-		return io.EOF // the other end is closed: SEQPACKET reads that as nothing
 	case n > maxMessage:
-		return fmt.Errorf("message is larger than %d bytes", maxMessage)
+		err = fmt.Errorf("message is larger than %d bytes", maxMessage)
+	default:
+		err = json.Unmarshal(b[:n], v)
 	}
-	return json.Unmarshal(b[:n], v)
+	if err != nil {
+		closeAll(files)
+		return nil, err
+	}
+	return files, nil
+}
+
+// read reads one message.
+func (l *link) read(b []byte) (int, []*os.File, error) {
+	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
+	n, oobn, _, _, err := l.conn.ReadMsgUnix(b, oob)
+	if err != nil {
+		if errors.Is(err, unix.ECONNRESET) {
+			err = io.EOF // it went with something of ours unread
+		}
+		return 0, nil, err
+	}
+	if n == 0 {
+		return 0, nil, io.EOF // the other end is closed: SEQPACKET reads that as nothing
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return 0, nil, err
+	}
+	var files []*os.File
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			closeAll(files)
+			return 0, nil, err
+		}
+		for _, fd := range fds {
+			files = append(files, os.NewFile(uintptr(fd), "received"))
+		}
+	}
+	return n, files, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }
 
 // dial makes a connection to the engine: it sends one end of a new pair.
@@ -99,38 +166,53 @@ func (l *link) dial() (net.Conn, error) {
 	}
 	defer here.Close()
 	defer there.Close()
-	if _, _, err := l.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(int(there.Fd())), nil); err != nil {
-		return nil, fmt.Errorf("connect to the engine: %w", err)
+	if err := l.give(there); err != nil {
+		return nil, err
 	}
 	return net.FileConn(here)
 }
 
-// Accept implements net.Listener: the other end of a dial. It returns io.EOF
-// when the program has closed its end or is gone.
-func (l *link) Accept() (net.Conn, error) {
-	b, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
-	n, oobn, _, _, err := l.conn.ReadMsgUnix(b, oob)
+// give has the engine serve a copy of c, an end of a connection.
+func (l *link) give(c syscall.Conn) error {
+	if err := l.write([]byte{0}, []syscall.Conn{c}); err != nil {
+		return fmt.Errorf("connect to the engine: %w", err)
+	}
+	return nil
+}
+
+// take is the other end of a give. It returns io.EOF when the program has closed
+// its end or is gone.
+func (l *link) take() (net.Conn, error) {
+	_, files, err := l.read(make([]byte, 1))
 	if err != nil {
 		return nil, err
 	}
-	if n == 0 {
-		return nil, io.EOF
+	defer closeAll(files)
+	if len(files) != 1 {
+		return nil, fmt.Errorf("connection with %d descriptors", len(files))
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil || len(messages) != 1 {
-		return nil, errors.Join(errors.New("connection without a descriptor"), err)
-	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, errors.Join(errors.New("connection without a descriptor"), err)
-	}
-	f := os.NewFile(uintptr(fds[0]), "connection")
-	defer f.Close()
-	return net.FileConn(f)
+	return net.FileConn(files[0])
 }
 
-// Addr implements net.Listener.
-func (l *link) Addr() net.Addr { return l.conn.LocalAddr() }
+// peer returns who is at the other end, as seen from here: for a link by name,
+// who listened. The process is 0 when it is in another container.
+func (l *link) peer() (*unix.Ucred, error) {
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var creds *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) {
+		creds, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return nil, err
+	}
+	return creds, os.NewSyscallError("getsockopt", failed)
+}
+
+// hangUp tells the other end that nothing more comes from here.
+func (l *link) hangUp() error { return l.conn.CloseWrite() }
 
 // Close closes this end.
 func (l *link) Close() error { return l.conn.Close() }

@@ -20,15 +20,20 @@ import (
 )
 
 // TestMain makes the test binary what the real program is: its own engine. With
-// arguments of ours it is another program: "parent" builds and waits to be
-// killed, "unprivileged" may not make namespaces.
+// arguments of ours it is another program, by the first of them.
 func TestMain(m *testing.M) {
 	ServeIfChild()
-	switch {
-	case len(os.Args) == 4 && os.Args[1] == "parent":
-		exit(buildAsParent(os.Args[2], os.Args[3]))
-	case len(os.Args) == 3 && os.Args[1] == "unprivileged":
-		exit(startUnprivileged(os.Args[2]))
+	programs := map[string]func(args []string) error{
+		"parent":       buildAsParent,     // builds, and waits to be killed
+		"hold":         holdEngine,        // has an engine until its input ends
+		"unprivileged": startUnprivileged, // may not make namespaces
+		"world":        enterWorld,        // becomes an ordinary user of a machine of its own
+		"user":         buildAsUser,       // builds as that user
+	}
+	if len(os.Args) > 1 {
+		if run, ok := programs[os.Args[1]]; ok {
+			exit(run(os.Args[2:]))
+		}
 	}
 	os.Exit(m.Run())
 }

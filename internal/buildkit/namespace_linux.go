@@ -12,15 +12,17 @@ import (
 
 // ownNamespaces fits the fresh mount and PID namespaces out: a /proc that shows
 // this PID namespace, which the runtime reads, and a runtime's directory that
-// goes with the engine.
-func ownNamespaces(runtime string) error {
-	if os.Getpid() != 1 {
+// goes with the engine. In a user namespace the first is done.
+func ownNamespaces(s setup) error {
+	if !s.HostPIDs && os.Getpid() != 1 {
 		return errors.New("not in a PID namespace of its own")
 	}
-	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
+	if !s.Rootless {
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+			return fmt.Errorf("mount /proc: %w", err)
+		}
 	}
-	return mountMemory(runtimeDir(runtime))
+	return mountMemory(runtimeDir(s.Runtime))
 }
 
 // mountMemory makes directory dir, with something in it that goes with the
@@ -37,10 +39,14 @@ func mountMemory(dir string) error {
 
 // runtimeDir is where a runtime keeps what it knows of its containers.
 func runtimeDir(runtime string) string {
-	if isCrun(runtime) {
-		return "/run/crun"
+	dir := "/run"
+	if own := os.Getenv("XDG_RUNTIME_DIR"); own != "" { // set for a rootless engine only
+		dir = own
 	}
-	return "/run/runc"
+	if isCrun(runtime) {
+		return filepath.Join(dir, "crun")
+	}
+	return filepath.Join(dir, "runc")
 }
 
 // removeCgroup removes the cgroup of container id from every hierarchy and

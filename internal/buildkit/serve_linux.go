@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"github.com/containerd/containerd/v2/defaults"
+	"github.com/imagewright/imagewright/internal/buildkit/userns"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/moby/buildkit/util/apicaps"
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -20,6 +22,9 @@ import (
 	fscopy "github.com/tonistiigi/fsutil/copy"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
 )
 
 const (
@@ -29,19 +34,23 @@ const (
 	linkFD = 3
 	lockFD = 4
 
-	setupTimeout = 10 * time.Second // for the program to say what it wants
+	setupTimeout = 10 * time.Second // for a program to say what it wants
 )
 
-// ServeIfChild must be the first thing main does. In the process that Start
-// made it is the engine, and exits when it is done; in any other it returns at
-// once.
+// ServeIfChild must be the first thing main does. In a process that Start made,
+// the engine say, it does that process's work and exits; in any other it returns
+// at once.
 //
-// That process is known by its argument list and by the two descriptors it
+// The engine is known by its argument list and by the two descriptors it
 // inherits. Who gives a program the same by hand gets an engine that can do
 // what they can do anyway.
 func ServeIfChild() {
-	if len(os.Args) == 1 && os.Args[0] == engineName {
+	userns.Enter()
+	switch {
+	case len(os.Args) == 1 && os.Args[0] == engineName:
 		os.Exit(runChild())
+	case len(os.Args) == 3 && os.Args[1] == brokerName:
+		os.Exit(runBroker(os.Args[2]))
 	}
 }
 
@@ -83,24 +92,89 @@ func inherit() (*link, error) {
 	return openLink(os.NewFile(linkFD, "link"))
 }
 
-// serve is the engine: it returns when the program closes its end.
+// serve is the engine: it returns when the last program has closed its end.
 func serve(l *link) error {
 	ctx, cancel := context.WithTimeout(context.Background(), setupTimeout)
 	defer cancel()
 	var s setup
-	if err := l.receive(ctx, &s); err != nil {
+	files, err := l.receive(ctx, &s)
+	if err != nil {
 		return fmt.Errorf("read setup: %w", err)
 	}
-	version.Version = moduleVersion() // else it calls itself v0.0.0 to registries
-	apicaps.ExportedProduct = "buildkit"
-	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true})
-	if !s.Verbose {
-		logrus.SetLevel(logrus.WarnLevel)
-	}
-	e, err := newEngine(s)
+	introduce(s.Verbose)
+	e, door, err := s.begin(files)
 	if err != nil {
 		return errors.Join(err, l.send(answer{Error: err.Error(), Hint: fault.Hint(err)}))
 	}
+	server := newServer()
+	e.controller.Register(server)
+	h := newLobby(s, answer{Snapshotter: e.snapshotter}, door)
+	go h.attend(h.enter(l, s.Program))
+	go h.open()
+	go sweepPrivate(s)
+	err = server.Serve(h)
+	if errors.Is(err, io.EOF) {
+		err = nil // the last program is done
+	}
+	hurry := time.AfterFunc(stopTimeout, func() {
+		fmt.Fprintf(os.Stderr, "%s: did not stop within %s\n", engineName, stopTimeout)
+		os.Exit(1) // and with process 1 all of its namespace
+	})
+	server.Stop()
+	err = errors.Join(err, e.close())
+	hurry.Stop()
+	if s.Private {
+		err = errors.Join(err, removePrivate(s.Root))
+	}
+	h.farewell(err)
+	return err
+}
+
+// begin makes the engine. Programs that want to join may knock before it is
+// ready; they are heard when it is.
+func (s *setup) begin(files []*os.File) (*engine, net.Listener, error) {
+	defer closeAll(files)
+	var door net.Listener
+	if !s.Private {
+		before := unix.Umask(0o177) // nothing else makes files yet
+		l, err := listenSocket(".", socketName)
+		unix.Umask(before)
+		if err != nil {
+			return nil, nil, fault.Failed(fmt.Errorf("listen in %s: %w", s.Root, err), stateHint(s.Root))
+		}
+		door = l
+	}
+	if err := emptyTemp(s.Temp); err != nil {
+		return nil, nil, err
+	}
+	if err := s.unpackCertificates(files); err != nil {
+		return nil, nil, err
+	}
+	e, err := newEngine(*s)
+	return e, door, err
+}
+
+// emptyTemp makes the engine's directory for temporary files, without what a
+// killed one left there. The state is locked, so nobody uses it.
+func emptyTemp(temp string) error {
+	if err := os.RemoveAll(temp); err != nil {
+		return err
+	}
+	return os.Mkdir(temp, 0o700)
+}
+
+// introduce sets what BuildKit has one of in a process: its name and its log.
+func introduce(verbose bool) {
+	version.Version = moduleVersion() // else it calls itself v0.0.0 to registries
+	apicaps.ExportedProduct = "buildkit"
+	logrus.SetFormatter(&logrus.TextFormatter{DisableColors: true})
+	logrus.SetOutput(boundedLog{os.Stderr})
+	if !verbose {
+		logrus.SetLevel(logrus.WarnLevel)
+	}
+}
+
+func newServer() *grpc.Server {
 	server := grpc.NewServer(
 		// Without these BuildKit's typed errors arrive as text.
 		grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor),
@@ -108,14 +182,8 @@ func serve(l *link) error {
 		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),
 	)
-	e.controller.Register(server)
-	if err := l.send(answer{Snapshotter: e.snapshotter}); err != nil {
-		return errors.Join(err, e.close())
-	}
-	err = server.Serve(l)
-	server.Stop()
-	if errors.Is(err, io.EOF) {
-		err = nil // the program is done
-	}
-	return errors.Join(err, e.close())
+	// What clients of buildkitd may ask as well.
+	grpc_health_v1.RegisterHealthServer(server, health.NewServer())
+	reflection.Register(server)
+	return server
 }

@@ -1,12 +1,17 @@
 package buildkit
 
-// setup is what the engine is told. Two programs whose setups differ in more
-// than Verbose cannot share an engine.
+import (
+	"maps"
+	"slices"
+)
+
+// setup is what the engine is told. Programs share an engine only when nothing
+// in which their builds could notice a difference differs: see differs.
 type setup struct {
 	Root      string // state directory, absolute
 	Temp      string // directory for temporary files, emptied at every start
 	Runtime   string // absolute path of runc or crun
-	Version   string // of this program
+	Version   string // of this program: the linker's id of it
 	PlainHTTP []string
 	Mirrors   map[string][]string // registry → hosts to ask before it
 	MaxSize   int64               // bytes, 0: BuildKit decides
@@ -28,11 +33,64 @@ type setup struct {
 	// Entitlements are what a build may be granted: network.host,
 	// security.insecure, device.
 	Entitlements []string
+
+	// Private says that nobody else is let in, and that the state goes with the
+	// engine.
+	Private bool
+
+	Program string            // who asks: "process 42 on host"
+	Network map[string]string // the variables of proxies and certificates
+	CAs     string            // digest of the certificates trusted beside the system's; "" for none
+	StepCAs string            // digest of what is in StepCABundle
 }
 
-// answer is what the engine says when it is ready, or why it won't be.
+// differs names what keeps a program with setup other from sharing an engine
+// that has setup s. PATH does not: the engine finds little more than git there,
+// and two shells of one machine rarely agree on it.
+func (s setup) differs(other setup) []string {
+	var names []string
+	for _, part := range []struct {
+		name string
+		same bool
+	}{
+		{"another version of this program", s.Version == other.Version},
+		{"the runtime", s.Runtime == other.Runtime},
+		{"insecure registries", sameSet(s.PlainHTTP, other.PlainHTTP)},
+		{"mirrors", maps.EqualFunc(s.Mirrors, other.Mirrors, slices.Equal)},
+		{"the size of the state", s.MaxSize == other.MaxSize},
+		{"the user namespace", s.Rootless == other.Rootless},
+		{"the snapshotter", s.Snapshotter == other.Snapshotter},
+		{"the CA bundle", s.CAs == other.CAs && s.StepCAs == other.StepCAs},
+		{"entitlements", sameSet(s.Entitlements, other.Entitlements)},
+		{"proxies or certificates of the environment", maps.Equal(s.Network, other.Network)},
+	} {
+		if !part.same {
+			names = append(names, part.name)
+		}
+	}
+	return names
+}
+
+func sameSet(a, b []string) bool {
+	return slices.Equal(slices.Compact(slices.Sorted(slices.Values(a))), slices.Compact(slices.Sorted(slices.Values(b))))
+}
+
+// answer is what the engine says when it is ready, or why it won't be. With a
+// good one comes its log, to read.
 type answer struct {
 	Error       string
 	Hint        string
 	Snapshotter string
+
+	// Holder and Differs say who uses the engine, and in what the setup of this
+	// program differs from theirs: it is not let in.
+	Holder  string
+	Differs []string
+}
+
+// notice is what the engine says to a program that leaves.
+type notice struct {
+	Last  bool   // nobody else uses the engine: it ends
+	Done  bool   // it has ended; nothing more comes
+	Error string // how, when not in order
 }

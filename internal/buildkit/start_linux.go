@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/imagewright/imagewright/internal/ci"
-	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/moby/buildkit/client"
 )
 
@@ -24,34 +23,67 @@ func stateHint(root string) string {
 	return "if it happens again, remove " + root + ": it only holds caches"
 }
 
-// Engine is a running BuildKit.
+// Engine is a running BuildKit that this program has a link to.
 type Engine struct {
-	client      *client.Client
-	link        *link
-	lock        *os.File
-	process     *os.Process
-	log         *tail
-	options     Options
-	runtime     string
-	snapshotter string
+	*hold
+	client  *client.Client
+	options Options
+	mode    string
+	process *os.Process // the engine's, ours or not
 
-	exited  chan struct{} // closed when the process is gone
-	exitErr error         // how it went; read after exited
+	exited chan struct{} // closed when it is gone, as far as can be told
+	parting
+
+	unfollow func()
 
 	closing  sync.Once
 	closeErr error
 }
 
 // Start starts an engine on o.StateDir and waits until it is ready, which takes
-// about a tenth of a second; before that, until the state is free. The caller
-// must Close it. Errors: [ErrNotRoot], [ErrNoRuntime], [ErrStateLocked].
+// about a tenth of a second; or it joins the one that runs there. One with other
+// settings it waits for. The caller must Close it. Errors: [ErrNotRoot],
+// [ErrNoRuntime], [ErrStateLocked].
 //
-// The engine is killed when this process dies, however it dies, and with it
-// every process and mount of its builds; its state can be used again.
+// When this process dies, however it dies, its builds are ended; and if nobody
+// else uses the engine, so is that, with every process and mount of it. Its
+// state can be used again.
 func Start(ctx context.Context, o Options) (*Engine, error) {
-	if os.Geteuid() != 0 {
-		return nil, fault.Failed(fmt.Errorf("start BuildKit: %w, this is user %d", ErrNotRoot, os.Geteuid()), rootHint)
+	e, err := open(ctx, o.filled())
+	if err != nil {
+		return nil, fmt.Errorf("start BuildKit: %w", err)
 	}
+	return e, nil
+}
+
+func open(ctx context.Context, o Options) (*Engine, error) {
+	w, err := o.wish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ways, err := o.ways()
+	if err != nil {
+		return nil, err
+	}
+	var tried []error
+	for _, mode := range ways {
+		h, err := o.acquire(ctx, mode, w)
+		if err == nil {
+			return newHost(ctx, o, mode, h)
+		}
+		if _, ok := errors.AsType[*unfit](err); !ok {
+			if d, ok := errors.AsType[*deathbed](err); ok {
+				o.lastWords(d.words)
+			}
+			return nil, err
+		}
+		tried = append(tried, err)
+	}
+	return nil, noWay(tried)
+}
+
+// filled is o with what was not given.
+func (o Options) filled() Options {
 	if o.Environ == nil {
 		o.Environ = os.Environ()
 	}
@@ -63,98 +95,114 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 			o.Log.Warn("waiting for the build state", "dir", o.StateDir, "holder", holder)
 		}
 	}
-	env := environment(o.Environ)
+	if o.Entitlements == nil {
+		o.Entitlements = []string{"network.host", "security.insecure"}
+	}
+	return o
+}
+
+// wish is the engine that o describes, but for where its state is.
+func (o Options) wish(ctx context.Context) (w wish, err error) {
+	w.env = environment(o.Environ)
+	if os.Geteuid() != 0 {
+		w.env["PATH"] += ":/usr/local/sbin:/usr/sbin:/sbin" // where Debian has runc, and no user looks
+	}
 	executable, _ := os.Executable() // unknown: one place less to look in
-	binary, err := findRuntime(ctx, o.RuntimeBinary, env, executable)
+	if w.Runtime, err = findRuntime(ctx, o.RuntimeBinary, w.env, executable); err != nil {
+		return w, err
+	}
+	if err := w.readCertificates(o.CABundle, o.CAInSteps); err != nil {
+		return w, err
+	}
+	w.Network = maps.Clone(w.env)
+	delete(w.Network, "PATH")
+	w.Version, w.Program = programVersion(), thisProgram()
+	w.PlainHTTP, w.Mirrors, w.Entitlements = o.PlainHTTP, o.Mirrors, o.Entitlements
+	w.MaxSize, w.Private, w.Snapshotter = o.MaxSize, o.Private, o.snapshotter
+	w.Verbose = o.Log.Enabled(ctx, slog.LevelDebug)
+	return w, nil
+}
+
+// acquire gets a link to an engine that runs with the rights of mode. The error
+// is an *unfit when there are none to be had.
+func (o Options) acquire(ctx context.Context, mode string, w wish) (*hold, error) {
+	root, err := o.stateDir(mode, w)
 	if err != nil {
 		return nil, err
 	}
-	root, err := filepath.Abs(o.StateDir)
-	if err != nil || o.StateDir == "" {
-		return nil, errors.Join(errors.New("start BuildKit: no state directory given"), err)
+	w.Root = root
+	switch mode {
+	case Root:
+		if err := canBe(ctx, Root); err != nil {
+			return nil, err
+		}
+	case Sudo:
+		return acquireBySudo(ctx, w, o.Wait)
+	case Rootless:
+		w.Rootless = true
 	}
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("start BuildKit: %w", err)
+	return acquire(ctx, w, o.Wait)
+}
+
+func (o Options) stateDir(mode string, w wish) (string, error) {
+	if o.StateDir != "" {
+		return filepath.Abs(o.StateDir)
 	}
-	lock, err := lockState(ctx, root, o.Wait)
+	if mode != Rootless || os.Geteuid() == 0 {
+		return "/var/lib/imagewright", nil
+	}
+	var home, data string
+	for _, v := range o.Environ {
+		switch name, value, _ := strings.Cut(v, "="); name {
+		case "XDG_DATA_HOME":
+			data = value
+		case "HOME":
+			home = value
+		}
+	}
+	if filepath.IsAbs(data) {
+		return filepath.Join(data, "imagewright"), nil
+	}
+	if !filepath.IsAbs(home) {
+		return "", errors.New("no state directory given, and there is no HOME to make one in")
+	}
+	return filepath.Join(home, ".local", "share", "imagewright"), nil
+}
+
+// newHost makes the Engine of a link.
+func newHost(ctx context.Context, o Options, mode string, h *hold) (_ *Engine, err error) {
+	e := &Engine{hold: h, options: o, mode: mode, parting: newParting()}
+	e.exited = e.gone
+	if h.child != nil {
+		e.process, e.exited = h.child.process, h.child.exited
+	} else if creds, err := h.link.peer(); err == nil && creds.Pid > 0 {
+		e.process, _ = os.FindProcess(int(creds.Pid)) // by descriptor: never another process of that number
+	}
+	go e.parting.hear(h.link)
+	e.unfollow = e.follow(ctx)
+	e.client, err = client.New(ctx, "unix:///engine", client.WithContextDialer(
+		func(context.Context, string) (net.Conn, error) { return h.link.dial() }))
+	if err == nil && h.fresh {
+		err = e.prune(ctx)
+	}
 	if err != nil {
-		return nil, err
-	}
-	e := &Engine{lock: lock, options: o, runtime: binary, log: &tail{log: o.Log}, exited: make(chan struct{})}
-	if err := e.start(ctx, root, env); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("start BuildKit: %w", err)
+		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
 }
 
-// start does what Start does once the state is ours. It leaves no process
-// behind on error; the lock is the caller's.
-func (e *Engine) start(ctx context.Context, root string, env map[string]string) error {
-	temp, err := emptyTemp(root)
-	if err != nil {
-		return err
+// follow has the engine's log in ours while that wants so much.
+func (e *Engine) follow(ctx context.Context) (stop func()) {
+	if !e.options.Log.Enabled(ctx, slog.LevelDebug) {
+		return func() {}
 	}
-	env["TMPDIR"] = temp
-	// Send every layer to our own differ, not to the built-in overlay one.
-	// https://github.com/moby/buildkit/blob/v0.34.2/cache/blobs.go#L153
-	env["BUILDKIT_DEBUG_FORCE_OVERLAY_DIFF"] = "false"
-	if err := trust(e.options.CABundle, filepath.Join(temp, "ca.pem"), env); err != nil {
-		return err
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go e.log.follow(ctx, e.options.Log, done)
+	return func() {
+		cancel()
+		<-done
 	}
-	there, err := e.spawn(env)
-	if err != nil {
-		return err
-	}
-	there.Close()
-	if err := e.hello(ctx, root, temp); err != nil {
-		e.stop(0)
-		if ctx.Err() != nil {
-			return err // it is not the engine's fault
-		}
-		return e.died(err)
-	}
-	return nil
-}
-
-// emptyTemp returns the engine's directory for temporary files, without what a
-// killed one left there. The state is locked, so nobody uses it.
-func emptyTemp(root string) (string, error) {
-	temp := filepath.Join(root, "tmp")
-	if err := os.RemoveAll(temp); err != nil {
-		return "", err
-	}
-	return temp, os.Mkdir(temp, 0o700)
-}
-
-// hello sets the engine up and waits for its answer.
-func (e *Engine) hello(ctx context.Context, root, temp string) error {
-	err := e.link.send(setup{
-		Root: root, Temp: temp, Runtime: e.runtime,
-		PlainHTTP: e.options.PlainHTTP, MaxSize: e.options.MaxSize,
-		Verbose:     e.options.Log.Enabled(ctx, slog.LevelDebug),
-		Snapshotter: e.options.snapshotter,
-	})
-	if err != nil {
-		return err
-	}
-	var a answer
-	if err := e.link.receive(ctx, &a); errors.Is(err, io.EOF) {
-		<-e.exited // a crash: the log has more
-		return fault.Failed(fmt.Errorf("the engine died: %w", e.exitErr), stateHint(root))
-	} else if err != nil {
-		return err
-	}
-	if a.Error != "" {
-		return fault.Failed(errors.New(a.Error), a.Hint)
-	}
-	e.snapshotter = a.Snapshotter
-	e.client, err = client.New(ctx, "unix:///engine", client.WithContextDialer(
-		func(context.Context, string) (net.Conn, error) { return e.link.dial() }))
-	if err != nil {
-		return err
-	}
-	return e.prune(ctx)
 }
 
 // prune makes the state as small as it should be, before it grows again: the
@@ -163,7 +211,7 @@ func (e *Engine) hello(ctx context.Context, root, temp string) error {
 // (26 to 105 ms, measured).
 func (e *Engine) prune(ctx context.Context) error {
 	limit := e.options.MaxSize
-	if limit == 0 {
+	if limit == 0 || e.options.Private {
 		return nil
 	}
 	records, err := e.client.DiskUsage(ctx)
@@ -179,13 +227,13 @@ func (e *Engine) prune(ctx context.Context) error {
 	return e.client.Prune(ctx, nil, client.PruneAll, client.WithKeepOpt(0, 0, e.options.MaxSize, 0))
 }
 
-// died prints the end of the engine's log and returns err.
-func (e *Engine) died(err error) error {
-	if out := e.log.String(); out != "" && e.options.Stderr != nil {
-		fmt.Fprintln(e.options.Stderr, "the BuildKit engine's last words:")
-		for line := range strings.Lines(out) { // quotes what build steps and registries say
-			fmt.Fprintln(e.options.Stderr, ci.Printable(strings.TrimSuffix(line, "\n")))
-		}
+// lastWords prints the end of the engine's log.
+func (o Options) lastWords(words string) {
+	if words == "" || o.Stderr == nil {
+		return
 	}
-	return err
+	fmt.Fprintln(o.Stderr, "the BuildKit engine's last words:")
+	for line := range strings.Lines(words) { // quotes what build steps and registries say
+		fmt.Fprintln(o.Stderr, ci.Printable(strings.TrimSuffix(line, "\n")))
+	}
 }

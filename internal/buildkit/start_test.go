@@ -58,49 +58,6 @@ func TestTheWorkingDirectoryIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestASecondEngineWaitsForTheStateAndSaysForWhom(t *testing.T) {
-	o := options(t, t.TempDir())
-	first := start(t, o)
-	told := make(chan string, 1)
-	o.Wait = func(holder string) { told <- holder }
-	result := make(chan error, 1)
-	go func() {
-		second, err := Start(t.Context(), o)
-		if err == nil {
-			err = second.Close()
-		}
-		result <- err
-	}()
-	want := fmt.Sprintf("process %d on ", os.Getpid())
-	if holder := <-told; !strings.HasPrefix(holder, want) {
-		t.Errorf("told that the state is held by %q; want %q…", holder, want)
-	}
-	select {
-	case err := <-result:
-		t.Errorf("the second engine did not wait: %v", err)
-	default:
-	}
-	stop(t, first)
-	if err := <-result; err != nil {
-		t.Errorf("the second engine, once the first had stopped: %v", err)
-	}
-}
-
-func TestWaitingForTheStateEndsWithTheContext(t *testing.T) {
-	o := options(t, t.TempDir())
-	first := start(t, o)
-	defer stop(t, first)
-	ctx, cancel := context.WithCancel(t.Context())
-	o.Wait = func(string) { cancel() }
-	_, err := Start(ctx, o)
-	if !errors.Is(err, ErrStateLocked) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Start() = %v; want ErrStateLocked and context.Canceled", err)
-	}
-	if fault.Hint(err) == "" || fault.Code(err) != fault.ExitFailed {
-		t.Errorf("exit code %d, hint %q; want 1 and a hint", fault.Code(err), fault.Hint(err))
-	}
-}
-
 func TestNoRuntimeIsSaidWithWhatToInstall(t *testing.T) {
 	for _, tc := range []struct{ name, named string }{
 		{"none on PATH", ""},
@@ -121,33 +78,59 @@ func TestNoRuntimeIsSaidWithWhatToInstall(t *testing.T) {
 }
 
 func TestWhoIsNotRootIsToldTheWaysOut(t *testing.T) {
-	o := options(t, t.TempDir())
-	if err := syscall.Seteuid(65534); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Start(t.Context(), o)
-	if err := syscall.Seteuid(0); err != nil {
-		t.Fatal(err)
-	}
-	if !errors.Is(err, ErrNotRoot) || fault.Code(err) != fault.ExitFailed {
-		t.Errorf("Start() = %v (exit %d); want ErrNotRoot, exit 1", err, fault.Code(err))
-	}
-	if hint := fault.Hint(err); !strings.Contains(hint, "sudo") || !strings.Contains(hint, "--privileged") {
-		t.Errorf("hint %q does not name sudo and --privileged", hint)
+	for _, tc := range []struct {
+		name, privilege string
+		want            []string
+	}{
+		{"whatever works", "", []string{"sudo: ", "rootless: ", "--privileged"}},
+		{"as root only", Root, []string{"root: this root is without CAP_SYS_ADMIN", "--privileged"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			cmd := exec.Command("/proc/self/exe", "unprivileged", dir, tc.privilege)
+			if tc.privilege == "" {
+				if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 65534, 65534)); err != nil {
+					t.Fatal(err)
+				}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+			}
+			out, err := cmd.CombinedOutput()
+			if err == nil {
+				t.Errorf("an engine was started; it says %q", out)
+			}
+			for _, want := range append(tc.want, ErrNotRoot.Error()) {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("an ordinary user is told %q; want %q in it", out, want)
+				}
+			}
+		})
 	}
 }
 
-func TestRootInAPlainContainerIsToldTheWaysOut(t *testing.T) {
-	cmd := exec.Command("/proc/self/exe", "unprivileged", t.TempDir())
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), ErrNotRoot.Error()) || !strings.Contains(string(out), "--privileged") {
-		t.Errorf("Start without CAP_SYS_ADMIN: %v, %q; want ErrNotRoot and --privileged", err, out)
+// startUnprivileged starts an engine as an ordinary user who has neither sudo
+// nor subordinate ids, or as a container's root without CAP_SYS_ADMIN.
+func startUnprivileged(args []string) error {
+	if os.Geteuid() == 0 {
+		if err := dropSysAdmin(); err != nil {
+			return err
+		}
 	}
+	binary, err := testRuntime()
+	if err != nil {
+		return err
+	}
+	o := Options{StateDir: args[0], RuntimeBinary: binary, Privilege: args[1]}
+	if err := CanStart(context.Background(), o); !errors.Is(err, ErrNotRoot) {
+		return fmt.Errorf("CanStart() = %w", err)
+	}
+	e, err := Start(context.Background(), o)
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, fault.Hint(err))
+	}
+	return e.Close()
 }
 
-// startUnprivileged starts an engine as a container's root without
-// CAP_SYS_ADMIN would.
-func startUnprivileged(state string) error {
+func dropSysAdmin() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -161,15 +144,7 @@ func startUnprivileged(state string) error {
 	if errno != 0 {
 		return errno
 	}
-	binary, err := testRuntime()
-	if err != nil {
-		return err
-	}
-	e, err := Start(context.Background(), Options{StateDir: state, RuntimeBinary: binary})
-	if err != nil {
-		return fmt.Errorf("%w; %s", err, fault.Hint(err))
-	}
-	return e.Close()
+	return nil
 }
 
 func TestAnEngineThatDiedIsReportedAndItsStateUsable(t *testing.T) {
@@ -215,7 +190,7 @@ func TestTheStateIsPrunedToItsSizeAtStart(t *testing.T) {
 }
 
 func TestPlainHTTPIsSpokenWhereItWasNamed(t *testing.T) {
-	hosts := registryHosts([]string{"named.lan", "port.lan:5000"})
+	hosts := registryHosts([]string{"named.lan", "port.lan:5000"}, nil)
 	for host, want := range map[string]string{
 		"named.lan": "http", "named.lan:5000": "http", "port.lan:5000": "http", "127.0.0.1:5000": "http",
 		"port.lan": "https", "port.lan:5001": "https", "docker.io": "https",

@@ -37,7 +37,9 @@ func (e *engine) close() error {
 		case <-tick.C:
 		case <-deadline:
 			waiting = false
-			unix.Kill(-1, unix.SIGKILL) // as process 1: all of this PID namespace but this one
+			if os.Getpid() == 1 {
+				unix.Kill(-1, unix.SIGKILL) // all of this PID namespace but this one
+			}
 		}
 	}
 	return e.controller.Close()

@@ -8,25 +8,14 @@ import (
 
 	"github.com/containerd/containerd/v2/core/diff/apply"
 	ctdmetadata "github.com/containerd/containerd/v2/core/metadata"
-	"github.com/containerd/containerd/v2/core/remotes/docker"
 	ctdsnapshots "github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
-	"github.com/containerd/containerd/v2/plugins/snapshots/native"
-	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/platforms"
-	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/executor/oci"
-	"github.com/moby/buildkit/executor/resources"
-	"github.com/moby/buildkit/executor/runcexecutor"
 	containerdsnapshot "github.com/moby/buildkit/snapshot/containerd"
-	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/leaseutil"
-	"github.com/moby/buildkit/util/network"
-	"github.com/moby/buildkit/util/resolver"
-	resolverconfig "github.com/moby/buildkit/util/resolver/config"
 	"github.com/moby/buildkit/version"
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/label"
@@ -61,51 +50,28 @@ func workerOptions(s setup, snapshotter string) (opt base.WorkerOpt, err error) 
 	opt.Root = root
 	opt.MountPoolRoot = filepath.Join(root, "cachemounts")
 	opt.Labels = map[string]string{label.Executor: "oci", label.Snapshotter: snapshotter, label.Network: "host"}
+	// What the kernel can emulate is found out when somebody asks: it takes ten
+	// programs to try.
+	// https://github.com/moby/buildkit/blob/v0.34.2/worker/base/worker.go#L298
 	opt.Platforms = []ocispecs.Platform{platforms.Normalize(platforms.DefaultSpec())}
-	opt.RegistryHosts = registryHosts(s.PlainHTTP)
+	opt.RegistryHosts = registryHosts(s.PlainHTTP, s.Mirrors)
 	opt.BuildkitVersion = client.BuildkitVersion{
 		Package: version.Package, Version: version.Version, Revision: version.Revision,
 	}
 	opt.GCPolicy = collectPolicy(s)
-	if err := addExecutor(&opt, s.Runtime); err != nil {
+	if err := addExecutor(&opt, s); err != nil {
 		return opt, err
 	}
 	return opt, addStores(&opt, snapshotter)
 }
 
-// addExecutor adds what runs steps.
-func addExecutor(opt *base.WorkerOpt, runtime string) (err error) {
-	opt.NetworkProviders = map[pb.NetMode]network.Provider{
-		pb.NetMode_UNSET: network.NewHostProvider(),
-		pb.NetMode_HOST:  network.NewHostProvider(),
-		pb.NetMode_NONE:  network.NewNoneProvider(),
-	}
-	if opt.ResourceMonitor, err = resources.NewMonitor(); err != nil {
-		return err
-	}
-	steps, err := runcexecutor.New(runcexecutor.Opt{
-		Root:              filepath.Join(opt.Root, executorName),
-		CommandCandidates: []string{runtime},
-		ProcessMode:       oci.ProcessSandbox,
-		ResourceMonitor:   opt.ResourceMonitor,
-	}, opt.NetworkProviders)
-	opt.Executor = &notedExecutor{steps, filepath.Join(opt.Root, stepsName)}
-	return err
-}
-
 // addStores opens what keeps layers and what is known of them.
 func addStores(opt *base.WorkerOpt, snapshotter string) error {
-	open := func(root string) (ctdsnapshots.Snapshotter, error) { return native.NewSnapshotter(root) }
-	if snapshotter == "overlayfs" {
-		open = func(root string) (ctdsnapshots.Snapshotter, error) {
-			return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
-		}
-	}
 	root := filepath.Join(opt.Root, "snapshots")
 	if err := sweepSnapshots(root); err != nil {
 		return err
 	}
-	snapshots, err := open(root)
+	snapshots, err := openSnapshotter(snapshotter, root)
 	if err != nil {
 		return err
 	}
@@ -135,16 +101,4 @@ func addStores(opt *base.WorkerOpt, snapshotter string) error {
 	opt.LeaseManager = leaseutil.WithNamespace(ctdmetadata.NewLeaseManager(contents), namespace)
 	opt.GarbageCollect = contents.GarbageCollect
 	return nil
-}
-
-// registryHosts tells how to reach a registry: over TLS, unless it is among
-// plain. BuildKit's own list of such registries knows no host without its port.
-func registryHosts(plain auth.PlainHTTP) docker.RegistryHosts {
-	yes, overTLS := true, resolver.NewRegistryConfig(nil)
-	return func(host string) ([]docker.RegistryHost, error) {
-		if !plain.Has(host) {
-			return overTLS(host)
-		}
-		return resolver.NewRegistryConfig(map[string]resolverconfig.RegistryConfig{host: {PlainHTTP: &yes}})(host)
-	}
 }

@@ -31,8 +31,9 @@ type baseImage struct {
 	Name     string // whole: docker.io/library/golang:1.26, perhaps with a digest
 	Line     int    // in the Dockerfile, of its first use
 	Platform ocispecs.Platform
+	Final    bool          // what the target itself is built on
 	Digest   digest.Digest // of the manifest or index, once it is resolved
-	diffIDs  []v1.Hash     // of its layers on Platform, once it is resolved
+	Config   *v1.ConfigFile
 }
 
 // pinned tells whether the Dockerfile itself says which image it means.
@@ -67,14 +68,14 @@ func (d dockerfile) bases(q baseQuery) ([]baseImage, error) {
 		if target < 0 {
 			return nil, nil
 		}
-		if err := search.stage(target); err != nil {
+		if err := search.stage(target, true); err != nil {
 			return nil, err
 		}
 		all = append(all, search.found...)
 	}
 	slices.SortStableFunc(all, func(a, b baseImage) int { return a.Line - b.Line })
 	return slices.CompactFunc(all, func(a, b baseImage) bool {
-		return a.Name == b.Name && platforms.FormatAll(a.Platform) == platforms.FormatAll(b.Platform)
+		return a.Name == b.Name && a.Final == b.Final && platforms.FormatAll(a.Platform) == platforms.FormatAll(b.Platform)
 	}), nil
 }
 
@@ -115,8 +116,10 @@ func (s *baseSearch) globals() error {
 	return nil
 }
 
-// stage adds what stage i needs.
-func (s *baseSearch) stage(i int) error {
+// stage adds what stage i needs; final says that the target is built on it. A
+// final stage comes before all that is copied into it, so it is never one seen
+// before.
+func (s *baseSearch) stage(i int, final bool) error {
 	if s.seen[i] {
 		return nil
 	}
@@ -133,7 +136,7 @@ func (s *baseSearch) stage(i int) error {
 	if err != nil {
 		return s.at(line, err)
 	}
-	if err := s.need(stage.BaseName, i, line, platform); err != nil {
+	if err := s.need(use{stage.BaseName, i, line, platform, final}); err != nil {
 		return err
 	}
 	for _, command := range stage.Commands {
@@ -162,19 +165,28 @@ func (s *baseSearch) needSource(name string, stage, line int) error {
 		return nil
 	}
 	if i, err := strconv.Atoi(name); err == nil && i >= 0 && i < stage {
-		return s.stage(i)
+		return s.stage(i, false)
 	}
-	return s.need(name, stage, line, s.wanted)
+	return s.need(use{name, stage, line, s.wanted, false})
 }
 
-// need adds what name stands for in stage: an earlier stage, or an image.
-func (s *baseSearch) need(name string, stage, line int, platform ocispecs.Platform) error {
-	name, err := expand(name, s.env)
+// use is where a Dockerfile names a stage or an image.
+type use struct {
+	name     string
+	stage    int // that the name stands in
+	line     int
+	platform ocispecs.Platform
+	final    bool
+}
+
+// need adds what u stands for: an earlier stage, or an image.
+func (s *baseSearch) need(u use) error {
+	name, err := expand(u.name, s.env)
 	if err != nil {
-		return s.at(line, err)
+		return s.at(u.line, err)
 	}
-	if i, ok := instructions.HasStage(s.d.Stages[:stage], name); ok {
-		return s.stage(i)
+	if i, ok := instructions.HasStage(s.d.Stages[:u.stage], name); ok {
+		return s.stage(i, u.final)
 	}
 	if name == "scratch" || name == "" {
 		return nil // the frontend complains of an empty one
@@ -186,7 +198,7 @@ func (s *baseSearch) need(name string, stage, line int, platform ocispecs.Platfo
 	if s.q.Contexts[strings.TrimSuffix(reference.FamiliarString(named), ":latest")] {
 		return nil
 	}
-	s.found = append(s.found, baseImage{Name: reference.TagNameOnly(named).String(), Line: line, Platform: platform})
+	s.found = append(s.found, baseImage{Name: reference.TagNameOnly(named).String(), Line: u.line, Platform: u.platform, Final: u.final})
 	return nil
 }
 
@@ -238,31 +250,52 @@ type resolver interface {
 	ResolveSourceMetadata(ctx context.Context, op *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error)
 }
 
-// resolve fills in the digests of bases. A name that several platforms or stages
-// use has one digest, whatever happens to its tag in between.
-func resolve(ctx context.Context, from resolver, mode string, bases []baseImage, known map[string]digest.Digest) error {
+// resolve fills in the digests and configs of bases. A name that several
+// platforms, stages or builders use has one digest, whatever happens to its tag
+// in between.
+func resolve(ctx context.Context, from resolver, mode string, bases []baseImage, known *digests) error {
 	for i := range bases {
-		b := &bases[i]
-		name := b.Name
-		if d := known[name]; d != "" && !b.pinned() {
-			name += "@" + d.String()
+		if err := bases[i].resolve(ctx, from, mode, known); err != nil {
+			return &baseError{bases[i], err}
 		}
+	}
+	return nil
+}
+
+func (b *baseImage) resolve(ctx context.Context, from resolver, mode string, known *digests) error {
+	var found *sourceresolver.ResolveImageResponse
+	ask := func(name string) (digest.Digest, error) {
 		answer, err := from.ResolveSourceMetadata(ctx, &pb.SourceOp{Identifier: imageScheme + name}, sourceresolver.Opt{
 			LogName:  "[internal] resolve " + familiar(b.Name),
 			ImageOpt: &sourceresolver.ResolveImageOpt{Platform: &b.Platform, ResolveMode: mode},
 		})
-		if err == nil && answer.Image == nil {
-			err = errors.New("the builder does not say what it is")
-		}
-		if err == nil {
-			b.Digest, known[b.Name] = answer.Image.Digest, answer.Image.Digest
-			b.diffIDs, err = diffIDs(answer.Image.Config)
-		}
 		if err != nil {
-			return &baseError{*b, err}
+			return "", err
+		}
+		if found = answer.Image; found == nil {
+			return "", errors.New("the builder does not say what it is")
+		}
+		return found.Digest, nil
+	}
+	var err error
+	if b.Digest, err = known.of(b.Name, func() (digest.Digest, error) { return ask(b.Name) }); err != nil {
+		return err
+	}
+	if found == nil { // somebody else has asked, perhaps for another platform
+		if _, err := ask(b.byDigest()); err != nil {
+			return err
 		}
 	}
-	return nil
+	b.Config = new(v1.ConfigFile)
+	return json.Unmarshal(found.Config, b.Config)
+}
+
+// byDigest is the name with the digest that it stands for.
+func (b baseImage) byDigest() string {
+	if b.pinned() {
+		return b.Name
+	}
+	return b.Name + "@" + b.Digest.String()
 }
 
 // baseError is a base image that could not be resolved.
@@ -277,14 +310,6 @@ func (e *baseError) Error() string {
 
 // Unwrap returns the cause.
 func (e *baseError) Unwrap() error { return e.cause }
-
-func diffIDs(config []byte) ([]v1.Hash, error) {
-	var image v1.ConfigFile
-	if err := json.Unmarshal(config, &image); err != nil {
-		return nil, err
-	}
-	return image.RootFS.DiffIDs, nil
-}
 
 // sourcePolicy makes the builder take each base by the digest it was resolved
 // to, wherever the build names it, and with pinned no image by a tag alone.
@@ -305,7 +330,7 @@ func sourcePolicy(bases []baseImage, pinned bool) *policypb.Policy {
 		policy.Rules = append(policy.Rules, &policypb.Rule{
 			Action:   policypb.PolicyAction_CONVERT,
 			Selector: &policypb.Selector{Identifier: imageScheme + b.Name, MatchType: policypb.MatchType_EXACT},
-			Updates:  &policypb.Update{Identifier: imageScheme + b.Name + "@" + b.Digest.String()},
+			Updates:  &policypb.Update{Identifier: imageScheme + b.byDigest()},
 		})
 	}
 	if policy.Rules == nil {

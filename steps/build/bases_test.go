@@ -13,7 +13,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func parsed(t *testing.T, text string) dockerfile {
+func parsedDockerfile(t *testing.T, text string) dockerfile {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "Dockerfile")
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -56,7 +56,7 @@ func TestBasesAreTheImagesThatTheTargetNeeds(t *testing.T) {
 			if tc.query.Wanted == nil {
 				tc.query.Wanted = []ocispecs.Platform{amd}
 			}
-			found, err := parsed(t, tc.dockerfile).bases(tc.query)
+			found, err := parsedDockerfile(t, tc.dockerfile).bases(tc.query)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -72,7 +72,7 @@ func TestBasesAreTheImagesThatTheTargetNeeds(t *testing.T) {
 }
 
 func TestFloatingBasesAreRefusedWithTheirLine(t *testing.T) {
-	d := parsed(t, "FROM a@sha256:"+strings.Repeat("a", 64)+" AS x\nFROM b:1\nCOPY --from=x / /\n")
+	d := parsedDockerfile(t, "FROM a@sha256:"+strings.Repeat("a", 64)+" AS x\nFROM b:1\nCOPY --from=x / /\n")
 	needed, err := d.bases(baseQuery{Wanted: []ocispecs.Platform{platforms.DefaultSpec()}, Builder: platforms.DefaultSpec()})
 	if err != nil {
 		t.Fatal(err)

@@ -18,14 +18,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
-	digest "github.com/opencontainers/go-digest"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
 )
@@ -38,17 +37,25 @@ func (s *Step) Declaration() step.Declaration {
 	return step.Declaration{
 		Name:    stepName,
 		Summary: "Builds an image from a Dockerfile, without a Docker daemon.",
-		Description: `BuildKit runs inside this program, as root, with runc or crun. The image lands
-as an OCI layout in .imagewright/image, and nowhere else: push sends it to
-registries. The same commit gives the same digest, whatever the builder's cache
-already holds.
+		Description: `BuildKit runs inside this program, as root, under sudo or as an ordinary user,
+with runc or crun; or the build runs on a BuildKit elsewhere, or on a Docker
+Engine. The image lands as an OCI layout in .imagewright/image: push sends it to
+registries. The same commit gives the same digest, whatever the builder and
+whatever its cache already holds.
 
 Inputs that docker/build-push-action has too have the same names, meanings and
 formats. docs/build.md maps all of them.`,
+		Commands: []step.Command{
+			{Name: "build", Summary: "Build the image (the default)."},
+			{Name: "merge", Summary: "Join images that other jobs built for other platforms into one index."},
+			{Name: "serve", Summary: "Run the builder for other programs, such as buildctl and docker buildx."},
+		},
 		Examples: []step.Example{
 			{Text: "Build the checkout.", Command: "imagewright-build"},
 			{Text: "One stage of another Dockerfile, with an argument.", Command: "imagewright-build --file=deploy/Dockerfile --target=server --build-args=GO_VERSION=1.26"},
 			{Text: "Read and write a cache in a registry.", Command: "imagewright-build --cache-from=type=registry,ref=ghcr.io/acme/app:cache --cache-to=type=registry,ref=ghcr.io/acme/app:cache,mode=max"},
+			{Text: "Two native builders, one index.", Command: "imagewright-build --builder=linux/amd64=tcp://a:1234 --builder=linux/arm64=tcp://b:1234"},
+			{Text: "Join what two jobs built.", Command: "imagewright-build merge --sources=amd64/.imagewright --sources=arm64/.imagewright"},
 		},
 		Reports: map[string]string{"codequality": "reports/" + codeQualityFile},
 		Outputs: []step.Output{
@@ -65,6 +72,12 @@ func (s *Step) Inputs() any { return &s.inputs }
 
 // Run implements step.Step.
 func (s *Step) Run(ctx context.Context, job *step.Job) error {
+	switch s.inputs.Command {
+	case "merge":
+		return s.merge(ctx, job)
+	case "serve":
+		return s.serve(ctx, job)
+	}
 	err := s.build(ctx, job)
 	if failed, ok := errors.AsType[*failure](err); ok {
 		err = errors.Join(err, failed.writeTo(job.Untrusted()))
@@ -76,87 +89,103 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 }
 
 // plan makes the plan, and has its secrets hidden.
-func (s *Step) plan(ctx context.Context, job *step.Job) (*plan, facts, error) {
+func (s *Step) plan(ctx context.Context, job *step.Job) (*plan, error) {
 	warn := func(err error) { job.Log.Warn("the checkout's git data cannot be read", "error", err) }
-	around := surroundings{
-		dir: job.Dir, workspace: job.Workspace, fork: job.CI.Fork,
+	p, err := newPlan(&s.inputs, surroundings{
+		dir: job.Dir, workspace: job.Workspace, fork: job.CI.Fork, runURL: job.CI.RunURL,
 		facts:  readFacts(ctx, job.Dir, job.CI, warn),
+		stdin:  job.Stdin,
 		getenv: job.Getenv,
 		log:    func(message string) { job.Log.Info(message) },
-	}
-	p, err := newPlan(&s.inputs, around)
+		warn:   func(message string) { job.Log.Warn(message) },
+	})
 	if err != nil {
-		return nil, around.facts, err
+		return nil, err
 	}
 	for _, secret := range p.secrets {
 		job.Mask(string(secret))
 	}
-	return p, around.facts, nil
+	return p, nil
 }
 
-func (s *Step) build(ctx context.Context, job *step.Job) error {
+func (s *Step) build(ctx context.Context, job *step.Job) (err error) {
 	begun := time.Now()
-	p, facts, err := s.plan(ctx, job)
+	p, err := s.plan(ctx, job)
 	if err != nil {
 		return err
 	}
-	watcher := newWatcher(p.secrets)
-	display, err := newDisplay(s.inputs.Progress, job.Untrusted(), step.Terminal(job.Stderr))
-	if err != nil {
+	b := &building{job: job, plan: p, watcher: newWatcher(p.secrets)}
+	if b.display, err = newDisplay(s.inputs.Progress, job.Untrusted(), step.Terminal(job.Stderr)); err != nil {
 		return err
 	}
-	attachables, err := s.session(job, p)
-	if err != nil {
+	if b.session, err = s.session(job, p); err != nil {
 		return err
 	}
 	last, err := lastDigest(job.Workspace)
 	if err != nil {
 		return err
 	}
-	layout, err := image.CreateLayout(filepath.Join(job.Workspace, "image"))
+	if b.layout, err = image.CreateLayout(filepath.Join(job.Workspace, "image")); err != nil {
+		return err
+	}
+	b.store = buildkit.LayoutStore(b.layout)
+	b.memory = image.OpenMemory(filepath.Join(stateDir(job, &s.inputs), "normal-layers.json"))
+	b.incoming = buildkit.LayoutStore(image.Incoming{Layout: b.layout, Memory: b.memory})
+	if b.files, err = p.outputs.exports(p.date, job.Stdout); err != nil {
+		return err
+	}
+	defer p.outputs.discard()
+	nodes, err := s.open(ctx, job, p)
 	if err != nil {
 		return err
 	}
-	engine, err := s.start(ctx, job, p)
+	if request := s.inputs.Call; request != "build" {
+		answer, err := b.call(ctx, nodes[0], request)
+		if err = errors.Join(err, closeAll(nodes)); err != nil {
+			return err
+		}
+		return answer.tell(job)
+	}
+	parts, err := b.run(ctx, nodes)
 	if err != nil {
-		return err
+		return errors.Join(err, engineLoss(closeAll(nodes)))
 	}
-	store := buildkit.LayoutStore(layout)
-	work := &solver{
-		client: engine.Client(), plan: p, session: attachables, known: map[string]digest.Digest{},
-		exports: []client.ExportEntry{layoutExport(store, p.date)},
+	if err := closeAll(nodes); err != nil {
+		job.Log.Warn("the builder did not end in order; its cache may have lost this build", "error", err)
 	}
-	statuses, watched := make(chan *client.SolveStatus), make(chan struct{})
-	go func() {
-		defer close(watched)
-		watcher.watch(ctx, display, statuses)
-	}()
-	response, err := work.solve(ctx, statuses)
-	<-watched // the channel is closed by then
-	if written := store.Err(); err != nil && written != nil && ctx.Err() == nil {
-		err = &layoutFailure{written, job.Rel(layout.Dir())}
-	}
-	if err != nil {
-		err = cmp.Or(layoutError(err), explainUnless(ctx, err, p, watcher))
-		return errors.Join(err, engineLoss(engine.Close()))
-	}
-	if err := engine.Close(); err != nil {
-		job.Log.Warn("the engine did not end in order; its cache may have lost this build", "error", err)
-	}
-	made, err := readResult(response, layout, p.platform)
+	made, err := b.assemble(parts)
 	if err != nil {
 		return err
 	}
 	made.Took = time.Since(begun)
-	made.Steps, made.Cached = watcher.steps()
-	if err := made.keep(job.Workspace, layout, facts); err != nil {
-		return err
-	}
-	return made.tell(job, response, last != made.Root.Digest.String())
+	made.Steps, made.Cached = b.watcher.steps()
+	return b.finish(ctx, made, last)
 }
 
-// session is what the engine may ask this process for while it builds: the
-// secrets, and credentials for registries.
+// finish keeps what was made, and tells of it.
+func (b *building) finish(ctx context.Context, made result, last string) error {
+	f := b.plan.facts
+	err := made.keep(b.job.Workspace, b.layout, &record.Build{
+		Source:       record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
+		Materials:    made.Materials,
+		Attestations: made.Attestations,
+		SBOM:         b.plan.attestations.sbom,
+		Names:        b.plan.outputs.references(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.memory.Save(); err != nil {
+		b.job.Log.Warn("the next build rewrites its layers again", "error", err)
+	}
+	if err := b.plan.outputs.write(ctx, b.layout, made.Root); err != nil {
+		return err
+	}
+	return made.tell(b.job, last != made.Root.Digest.String())
+}
+
+// session is what a builder may ask this process for while it builds: the
+// secrets, SSH agents, and credentials for registries.
 func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 	in := &s.inputs
 	authorities, err := auth.CAs(job.CABundle())
@@ -172,32 +201,14 @@ func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = job.Proxy()
 	transport.TLSClientConfig = &tls.Config{RootCAs: authorities}
-	return []session.Attachable{
+	all := []session.Attachable{
 		secretsprovider.FromMap(p.secrets),
 		newCredentials(keychain, in.Insecure, transport),
-	}, nil
-}
-
-// start starts the engine.
-func (s *Step) start(ctx context.Context, job *step.Job, p *plan) (*buildkit.Engine, error) {
-	in := &s.inputs
-	engine, err := buildkit.Start(ctx, buildkit.Options{
-		StateDir:      stateDir(job, in),
-		RuntimeBinary: in.Runtime,
-		PlainHTTP:     in.Insecure,
-		CABundle:      job.CABundle(),
-		MaxSize:       p.stateLimit,
-		Environ:       withProxies(job.Environ, in.Common),
-		Log:           job.Log,
-		Stderr:        job.Untrusted(),
-		Wait: func(holder string) {
-			job.Log.Info("another build uses this builder; waiting for it", "holder", holder)
-		},
-	})
-	if err == nil && engine.Snapshotter() == "native" {
-		job.Log.Warn("layers are copied, which is slow: the file system of state-dir takes no overlay", "dir", stateDir(job, in))
 	}
-	return engine, err
+	if p.ssh != nil {
+		all = append(all, p.ssh)
+	}
+	return all, nil
 }
 
 func stateDir(job *step.Job, in *Inputs) string {

@@ -7,55 +7,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
-	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
-// checkAttr says what is wrong with an attribute's value, nil for nothing.
-type checkAttr func(value string) error
-
-// cacheAttrs are the attributes that are accepted, by type and direction.
-// BuildKit ignores a misspelt one, and takes a misspelt mode for min, without a
-// word. Its compression attributes are left out: a layer that comes from such a
-// cache has other bytes than one that is built, and so has the image.
-func cacheAttrs(kind string, export bool) map[string]checkAttr {
-	registry := map[string]checkAttr{"ref": isReference}
-	local := map[string]checkAttr{"tag": notEmpty}
-	if export {
-		for _, attrs := range []map[string]checkAttr{registry, local} {
-			attrs["mode"] = oneOf("min", "max")
-			attrs["ignore-error"] = isBool
-			attrs["oci-mediatypes"] = isBool
-			attrs["image-manifest"] = isBool
-		}
-		local["dest"] = notEmpty
-		local["reset"] = isBool
-	} else {
-		local["src"] = notEmpty
-		local["digest"] = isDigest
-	}
-	switch kind {
-	case "registry":
-		return registry
-	case "local":
-		return local
-	}
-	return nil
-}
-
 // addCaches reads cache-to and cache-from.
 func (p *plan) addCaches(in *Inputs, s surroundings) (err error) {
-	if p.cacheTo, err = cacheEntries("cache-to", in.CacheTo, s.abs); err != nil {
+	if p.cacheTo, err = cacheEntries("cache-to", in.CacheTo, s); err != nil {
 		return err
 	}
-	from, err := cacheEntries("cache-from", in.CacheFrom, s.abs)
+	from, err := cacheEntries("cache-from", in.CacheFrom, s)
 	if err != nil {
 		return err
 	}
@@ -72,43 +37,85 @@ func (p *plan) addCaches(in *Inputs, s surroundings) (err error) {
 	return nil
 }
 
-// cacheEntries reads the records of cache-from or cache-to. abs makes the
-// directories of local caches absolute.
-func cacheEntries(input string, records []string, abs func(string) string) ([]client.CacheOptionsEntry, error) {
+// cacheEntries reads the records of cache-from or cache-to.
+func cacheEntries(input string, records []string, s surroundings) ([]client.CacheOptionsEntry, error) {
 	export := input == "cache-to"
 	var entries []client.CacheOptionsEntry
 	seen := map[string]bool{}
 	for i, record := range records {
-		// The record is not shown: those of other types hold keys and tokens.
+		// The record is not shown: it may hold a key.
 		refuse := func(err error) error {
-			return fault.Usage(fmt.Errorf("input %s, entry %d: %w", input, i+1, err), "")
+			return fault.Usage(fmt.Errorf("input %s, entry %d: %w", input, i+1, err), fault.Hint(err))
 		}
-		entry, err := cacheEntry(record, export)
+		entry, err := cacheEntry(record, export, s.getenv)
 		if err != nil {
 			return nil, refuse(err)
 		}
 		for _, key := range []string{"src", "dest"} {
 			if path := entry.Attrs[key]; path != "" {
-				entry.Attrs[key] = abs(path)
+				entry.Attrs[key] = s.abs(path)
 			}
 		}
-		to := entry.Type + ":" + entry.Attrs["ref"] + entry.Attrs["dest"]
-		if export && seen[to] {
+		if to := place(entry); export && seen[to] {
 			return nil, refuse(errors.New("a cache is already written there"))
+		} else {
+			seen[to] = true
 		}
-		seen[to] = true
 		entries = append(entries, entry)
 	}
 	return entries, nil
 }
 
-func cacheEntry(record string, export bool) (client.CacheOptionsEntry, error) {
+// place is where a cache is: two in one place would overwrite each other.
+func place(entry client.CacheOptionsEntry) string {
+	parts := []string{entry.Type}
+	for _, key := range []string{"ref", "dest", "tag", "scope", "bucket", "container", "account_url", "endpoint_url", "prefix", "name"} {
+		parts = append(parts, entry.Attrs[key])
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// cacheEntry reads one record: NAME=VALUE with commas between, or a reference
+// alone, which build-push-action takes for a registry cache.
+func cacheEntry(record string, export bool, getenv func(string) string) (client.CacheOptionsEntry, error) {
 	none := client.CacheOptionsEntry{}
+	attrs, err := cacheFields(record)
+	if err != nil {
+		return none, err
+	}
+	name := attrs["type"]
+	delete(attrs, "type")
+	kind, err := cacheKindOf(name, export)
+	if err != nil {
+		return none, err
+	}
+	for _, key := range slices.Sorted(maps.Keys(attrs)) {
+		check := kind.attrs[key]
+		if check == nil {
+			return none, fmt.Errorf("attribute %s is not known for type=%s; want %s", key, name, strings.Join(slices.Sorted(maps.Keys(kind.attrs)), ", "))
+		}
+		if err := check(attrs[key]); err != nil {
+			return none, fmt.Errorf("attribute %s: %w", key, err)
+		}
+	}
+	if kind.complete != nil {
+		if err := kind.complete(attrs, getenv); err != nil {
+			return none, err
+		}
+	}
+	for _, key := range kind.needed {
+		if attrs[key] == "" {
+			return none, fmt.Errorf("attribute %s is missing", key)
+		}
+	}
+	return client.CacheOptionsEntry{Type: name, Attrs: attrs}, nil
+}
+
+func cacheFields(record string) (map[string]string, error) {
 	fields, err := csvvalue.Fields(record, nil)
 	if err != nil {
-		return none, errors.New("not comma-separated NAME=VALUE")
+		return nil, errors.New("not comma-separated NAME=VALUE")
 	}
-	// build-push-action takes a lone reference for a registry cache.
 	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
 		fields = []string{"type=registry", "ref=" + fields[0]}
 	}
@@ -116,72 +123,13 @@ func cacheEntry(record string, export bool) (client.CacheOptionsEntry, error) {
 	for _, field := range fields {
 		key, value, ok := strings.Cut(field, "=")
 		if !ok {
-			return none, errors.New("an attribute has no value; want NAME=VALUE")
+			return nil, errors.New("an attribute has no value; want NAME=VALUE")
 		}
 		key = strings.ToLower(strings.TrimSpace(key))
 		if _, twice := attrs[key]; twice {
-			return none, fmt.Errorf("attribute %s is given twice", key)
+			return nil, fmt.Errorf("attribute %s is given twice", key)
 		}
 		attrs[key] = strings.TrimSpace(value)
 	}
-	kind := attrs["type"]
-	delete(attrs, "type")
-	known := cacheAttrs(kind, export)
-	if known == nil {
-		return none, fmt.Errorf("type %q is not accepted; want registry or local", kind)
-	}
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		check := known[key]
-		if check == nil {
-			return none, fmt.Errorf("attribute %s is not known for type=%s; want %s", key, kind, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-		}
-		if err := check(attrs[key]); err != nil {
-			return none, fmt.Errorf("attribute %s: %w", key, err)
-		}
-	}
-	needed := map[string]string{"registry": "ref", "local": "src"}[kind]
-	if kind == "local" && export {
-		needed = "dest"
-	}
-	if attrs[needed] == "" {
-		return none, fmt.Errorf("attribute %s is missing", needed)
-	}
-	return client.CacheOptionsEntry{Type: kind, Attrs: attrs}, nil
-}
-
-func oneOf(accepted ...string) checkAttr {
-	return func(value string) error {
-		if slices.Contains(accepted, value) {
-			return nil
-		}
-		return fmt.Errorf("%q is not accepted; want %s", value, strings.Join(accepted, " or "))
-	}
-}
-
-func isBool(value string) error {
-	if _, err := strconv.ParseBool(value); err != nil {
-		return fmt.Errorf("%q is not accepted; want true or false", value)
-	}
-	return nil
-}
-
-func notEmpty(value string) error {
-	if value == "" {
-		return errors.New("it is empty")
-	}
-	return nil
-}
-
-func isDigest(value string) error {
-	if _, err := digest.Parse(value); err != nil {
-		return fmt.Errorf("%q is not a digest", value)
-	}
-	return nil
-}
-
-func isReference(value string) error {
-	if _, err := reference.ParseNormalizedNamed(value); err != nil {
-		return fmt.Errorf("%q is not an image reference", value)
-	}
-	return nil
+	return attrs, nil
 }

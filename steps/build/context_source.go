@@ -136,9 +136,9 @@ func (c buildContext) mounts(d dockerfile, s surroundings) (map[string]fsutil.FS
 		return nil, fault.Usage(fmt.Errorf("read the build context: %w", err), "")
 	}
 	switch {
-	case d.text != nil:
-		mounts["dockerfile"] = memoryFS{d.filename(): d.text}
-	case d.Path != "":
+	case d.inline:
+		mounts["dockerfile"] = memoryFS{d.filename(): d.data}
+	case !d.Remote:
 		mounts["dockerfile"], err = s.contextFS(filepath.Dir(d.Path))
 	}
 	if err != nil {

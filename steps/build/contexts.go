@@ -11,89 +11,47 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/content"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/tonistiigi/fsutil"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 )
 
-// namedContext is one entry of build-contexts. Exactly one of Dir, Image and
-// Layout is set.
+// namedContext is one entry of build-contexts. Exactly one of Dir, Image, Layout
+// and Address is set.
 type namedContext struct {
-	Name   string // as the Dockerfile frontend looks it up
-	Dir    string // absolute
-	Image  string // reference
-	Layout *image.Layout
-	Digest digest.Digest // in Layout
+	Name    string // as the Dockerfile frontend looks it up
+	Dir     string // absolute, links resolved
+	Image   string // reference
+	Layout  *image.Layout
+	Digest  digest.Digest // in Layout
+	Address *address
 }
 
-// addContexts gives the engine the directories and layouts it may read.
-func (p *plan) addContexts(in *Inputs, s surroundings) error {
-	workspace := s.workspace
-	if resolved, err := filepath.EvalSymlinks(workspace); err == nil {
-		workspace = resolved
-	}
-	mount := func(name, dir string) (err error) {
-		p.mounts[name], err = contextFS(dir, workspace)
-		return err
-	}
-	if err := errors.Join(mount("context", p.contextDir), mount("dockerfile", filepath.Dir(p.dockerfile.Path))); err != nil {
-		return fault.Usage(fmt.Errorf("read the build context: %w", err), "")
-	}
-	items, err := joined(in.BuildContexts)
-	if err != nil {
-		return fault.Usage(fmt.Errorf("input build-contexts: %w", err), "")
-	}
-	contexts, err := namedContexts(items, s.abs)
-	if err != nil {
-		return err
-	}
-	for i, c := range contexts {
-		local := "named-" + strconv.Itoa(i) // not c.Name: "context" and "dockerfile" are taken
-		switch {
-		case c.Dir != "":
-			resolved, err := filepath.EvalSymlinks(c.Dir)
-			if err == nil {
-				err = mount(local, resolved)
-			}
-			if err != nil {
-				return fault.Usage(fmt.Errorf("input build-contexts: %s: %w", c.Name, err), "")
-			}
-			// Named by the workflow, which may well name one outside; but a link
-			// in the checkout is the fork's.
-			if relative, err := filepath.Rel(s.dir, c.Dir); err == nil && filepath.IsLocal(relative) {
-				if err := s.stayInside("build-contexts", resolved); err != nil {
-					return err
-				}
-			}
-			p.attrs["context:"+c.Name] = "local:" + local
-		case c.Image != "":
-			p.attrs["context:"+c.Name] = "docker-image://" + c.Image
-		default:
-			p.stores[local] = buildkit.LayoutStore(c.Layout)
-			p.attrs["context:"+c.Name] = "oci-layout://" + local + "@" + c.Digest.String()
-		}
-	}
-	return nil
-}
+const namedContextHint = "write NAME=DIRECTORY, NAME=docker-image://REFERENCE, NAME=oci-layout://PATH@sha256:…, or NAME= and the address of a git repository or a file"
 
-// namedContexts reads the records of build-contexts. Directories and layouts
-// must exist; references are only checked for their form.
-func namedContexts(records []string, abs func(string) string) ([]namedContext, error) {
+// namedContexts reads the input build-contexts. Directories and layouts must
+// exist; references and addresses are only checked for their form.
+func namedContexts(items []string, s surroundings) ([]namedContext, error) {
+	records, err := joined(items)
+	if err != nil {
+		return nil, fault.Usage(fmt.Errorf("input build-contexts: %w", err), namedContextHint)
+	}
 	var out []namedContext
 	seen := map[string]bool{}
 	for i, record := range records {
-		c, err := parseNamedContext(record, abs)
+		c, err := parseNamedContext(record, s)
+		if err == nil && seen[c.Name] {
+			err = fmt.Errorf("%s is given twice", c.Name)
+		}
 		if err != nil {
 			// The record is not shown: an address may have a token in it.
-			return nil, fault.Usage(fmt.Errorf("input build-contexts, entry %d: %w", i+1, err),
-				"write NAME=DIRECTORY, NAME=docker-image://REFERENCE or NAME=oci-layout://PATH@sha256:…")
-		}
-		if seen[c.Name] {
-			return nil, fault.Usage(fmt.Errorf("input build-contexts, entry %d: %s is given twice", i+1, c.Name), "")
+			return nil, fault.Usage(fmt.Errorf("input build-contexts, entry %d: %w", i+1, err), namedContextHint)
 		}
 		seen[c.Name] = true
 		out = append(out, c)
@@ -101,7 +59,7 @@ func namedContexts(records []string, abs func(string) string) ([]namedContext, e
 	return out, nil
 }
 
-func parseNamedContext(record string, abs func(string) string) (namedContext, error) {
+func parseNamedContext(record string, s surroundings) (namedContext, error) {
 	name, value, ok := strings.Cut(record, "=")
 	if !ok || value == "" {
 		return namedContext{}, errors.New("it is not NAME=VALUE")
@@ -114,21 +72,82 @@ func parseNamedContext(record string, abs func(string) string) (namedContext, er
 	// The frontend drops this tag from what stands in FROM, so it must go here.
 	c.Name = strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 
-	scheme, rest, ok := strings.Cut(value, "://")
+	scheme, rest, _ := strings.Cut(value, ":")
 	switch {
-	case !ok:
-		c.Dir = abs(value)
-		return c, isDirectory(c.Dir)
 	case scheme == "docker-image":
-		if _, err := reference.ParseNormalizedNamed(rest); err != nil {
-			return c, fmt.Errorf("%q is not an image reference", rest)
+		c.Image = strings.TrimPrefix(rest, "//")
+		if _, err := reference.ParseNormalizedNamed(c.Image); err != nil {
+			return c, fmt.Errorf("%q is not an image reference", c.Image)
 		}
-		c.Image = rest
-		return c, nil
 	case scheme == "oci-layout":
-		return c, c.openLayout(rest, abs)
+		err = c.openLayout(strings.TrimPrefix(rest, "//"), s.abs)
+	case scheme == "target":
+		err = errors.New("target: names another target of a bake file, and these are not read here; FROM and COPY --from find the stages of the same Dockerfile by themselves")
+	case isAddress(value):
+		c.Address, err = parseAddress(value)
+	default:
+		c.Dir, err = s.directory(value)
 	}
-	return c, fmt.Errorf("%s:// is not accepted", scheme)
+	return c, err
+}
+
+// directory returns the directory at path with its links resolved.
+func (s surroundings) directory(path string) (string, error) {
+	if err := isDirectory(s.abs(path)); err != nil {
+		return "", err
+	}
+	return s.follow(path)
+}
+
+// follow resolves path's links. The workflow may well name a place outside the
+// checkout; but a link in the checkout is the fork's, in a run for one, and must
+// not lead out of it.
+func (s surroundings) follow(path string) (string, error) {
+	path = s.abs(path)
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	relative, err := filepath.Rel(s.dir, path)
+	if given := err == nil && filepath.IsLocal(relative); s.fork && given && !s.inCheckout(resolved) {
+		return "", fmt.Errorf("%s leads out of the checkout; runs for forks read the checkout alone", s.shown(path))
+	}
+	return resolved, nil
+}
+
+// contextParts are named contexts in the builder's terms.
+type contextParts struct {
+	Attrs     map[string]string
+	Mounts    map[string]fsutil.FS
+	Stores    map[string]content.Store
+	Addresses []*address
+}
+
+func partsOf(contexts []namedContext, s surroundings) (contextParts, error) {
+	parts := contextParts{Attrs: map[string]string{}, Mounts: map[string]fsutil.FS{}, Stores: map[string]content.Store{}}
+	for i, c := range contexts {
+		local := "named-" + strconv.Itoa(i) // not c.Name: "context" and "dockerfile" are taken
+		value := ""
+		switch {
+		case c.Dir != "":
+			files, err := s.contextFS(c.Dir)
+			if err != nil {
+				return parts, fault.Usage(fmt.Errorf("input build-contexts: %s: %w", c.Name, err), "")
+			}
+			parts.Mounts[local] = files
+			value = "local:" + local
+		case c.Image != "":
+			value = "docker-image://" + c.Image
+		case c.Address != nil:
+			parts.Addresses = append(parts.Addresses, c.Address)
+			value = c.Address.URL
+		default:
+			parts.Stores[local] = buildkit.LayoutStore(c.Layout)
+			value = "oci-layout://" + local + "@" + c.Digest.String()
+		}
+		parts.Attrs["context:"+c.Name] = value
+	}
+	return parts, nil
 }
 
 // openLayout opens spec: PATH@DIGEST, PATH:TAG, or PATH where the layout has

@@ -25,11 +25,13 @@ const maxDockerfileBytes = 4 << 20
 // dockerfile is a Dockerfile read before any engine starts, so that a mistake
 // in it costs milliseconds.
 type dockerfile struct {
-	Path   string                    // absolute
+	Path   string                    // absolute; of a remote one, in its context; empty for one on standard input
 	Shown  string                    // for people and annotations: relative to the checkout where it is in it
+	Remote bool                      // only the builder can read it: nothing below is known
 	Stages []instructions.Stage      // none when only the frontend that it names can tell
 	args   []instructions.ArgCommand // before the first FROM
 	data   []byte
+	inline bool // it is data, and no file here
 }
 
 // findDockerfile returns the Dockerfile's path: file, else Dockerfile (or, as
@@ -65,30 +67,56 @@ func readDockerfile(path, shown, target string) (dockerfile, error) {
 		return d, fault.Usage(err, "")
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxDockerfileBytes+1))
+	text, err := readDockerfileText(f, shown)
 	if err != nil {
-		return d, fault.Failed(err, "")
+		return d, err
 	}
-	if len(data) > maxDockerfileBytes {
-		return d, fault.Usage(fmt.Errorf("%s has more than %d MiB; that is no Dockerfile", shown, maxDockerfileBytes>>20), "")
+	return d, d.read(text, target)
+}
+
+// readDockerfileText reads what is shown as that name.
+func readDockerfileText(r io.Reader, shown string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxDockerfileBytes+1))
+	if err != nil {
+		return nil, fault.Failed(fmt.Errorf("read %s: %w", shown, err), "")
 	}
-	d.data = data
-	err = d.parse(data)
-	if _, _, _, foreign := parser.DetectSyntax(data); err != nil && foreign {
-		return d, nil // another frontend may well understand it
+	if len(text) > maxDockerfileBytes {
+		return nil, fault.Usage(fmt.Errorf("%s has more than %d MiB; that is no Dockerfile", shown, maxDockerfileBytes>>20), "")
+	}
+	return text, nil
+}
+
+// read parses text and checks that it has target.
+func (d *dockerfile) read(text []byte, target string) error {
+	d.data = text
+	err := d.parse(text)
+	if _, _, _, foreign := parser.DetectSyntax(text); err != nil && foreign {
+		return nil // another frontend may well understand it
 	}
 	if err != nil {
-		return d, syntaxError(shown, err)
+		return syntaxError(d.Shown, err)
 	}
 	if len(d.Stages) == 0 {
-		return d, fault.Usage(fmt.Errorf("%s: it has no FROM", shown), "")
+		return fault.Usage(fmt.Errorf("%s: it has no FROM", d.Shown), "")
 	}
 	if target != "" {
 		if _, ok := instructions.HasStage(d.Stages, target); !ok {
-			return d, fault.Usage(fmt.Errorf("input target: %s has no stage %q", shown, target), stageNames(d.Stages))
+			return fault.Usage(fmt.Errorf("input target: %s has no stage %q", d.Shown, target), stageNames(d.Stages))
 		}
 	}
-	return d, nil
+	return nil
+}
+
+// filename is what the frontend is told: a name in the directory it is handed,
+// or a path in a context that only the builder sees.
+func (d *dockerfile) filename() string {
+	switch {
+	case d.Remote:
+		return d.Path
+	case d.inline:
+		return "Dockerfile"
+	}
+	return filepath.Base(d.Path)
 }
 
 func (d *dockerfile) parse(data []byte) error {

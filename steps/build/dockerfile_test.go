@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
@@ -74,5 +76,26 @@ func TestDockerfileTooLargeToBeOne(t *testing.T) {
 	_, err := readDockerfile(dockerfileOf(t, strings.Repeat("#\n", maxDockerfileBytes/2+1)), "Dockerfile", "")
 	if fault.Code(err) != fault.ExitUsage {
 		t.Errorf("error %v, want a usage error", err)
+	}
+}
+
+// stagesOf parses text.
+func stagesOf(t *testing.T, text string) []instructions.Stage {
+	t.Helper()
+	d, err := readDockerfile(dockerfileOf(t, text), "Dockerfile", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Stages
+}
+
+func TestBakeFilesAreKnown(t *testing.T) {
+	for file, want := range map[string]bool{
+		"docker-bake.hcl": true, "deploy/docker-bake.override.json": true, "targets.HCL": true, "compose.yml": true, "docker-compose.override.yaml": true,
+		"Dockerfile": false, "": false, "build.yaml": false, "compose.Dockerfile": false, "docker-bake": false,
+	} {
+		if got := isBakeFile(file); got != want {
+			t.Errorf("isBakeFile(%q) = %v, want %v", file, got, want)
+		}
 	}
 }

@@ -63,14 +63,17 @@ const epochArg = "SOURCE_DATE_EPOCH"
 // layers have, too.
 var noDate = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// imageDate is the date that goes into the image: SOURCE_DATE_EPOCH as a build
-// argument, then as a variable, then the commit's, then noDate.
+// imageDate is the date that goes into the image: the input source-date-epoch,
+// then SOURCE_DATE_EPOCH as a build argument, then as a variable, then the commit's, then noDate.
 //
 // Meaning: https://reproducible-builds.org/specs/source-date-epoch/
-func (f facts) imageDate(args map[string]string, getenv func(string) string) (time.Time, error) {
-	value, where := args[epochArg], "input build-args"
+func (f facts) imageDate(input string, args map[string]string, getenv func(string) string) (time.Time, error) {
+	value, where := input, "input source-date-epoch"
 	if value == "" {
-		value, where = getenv(epochArg), "environment"
+		value, where = args[epochArg], "input build-args: "+epochArg
+	}
+	if value == "" {
+		value, where = getenv(epochArg), "environment: "+epochArg
 	}
 	if value == "" && f.Date.IsZero() {
 		return noDate, nil
@@ -81,7 +84,7 @@ func (f facts) imageDate(args map[string]string, getenv func(string) string) (ti
 	const year10000 = 253402300800 // has no RFC 3339 form
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || seconds < 0 || seconds >= year10000 {
-		return time.Time{}, fault.Usage(fmt.Errorf("%s: %s=%q is not accepted; want seconds since 1970", where, epochArg, value), "")
+		return time.Time{}, fault.Usage(fmt.Errorf("%s: %q is not accepted; want seconds since 1970", where, value), "")
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

@@ -46,7 +46,7 @@ func TestImageDate(t *testing.T) {
 		{"variable over commit", facts{Date: commit}, "", "60", "1970-01-01T00:01:00Z"},
 		{"argument over variable", facts{Date: commit}, "120", "60", "1970-01-01T00:02:00Z"},
 	} {
-		got, err := tc.in.imageDate(map[string]string{epochArg: tc.arg}, func(string) string { return tc.env })
+		got, err := tc.in.imageDate("", map[string]string{epochArg: tc.arg}, func(string) string { return tc.env })
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 		} else if got.Format(time.RFC3339) != tc.want {
@@ -58,7 +58,7 @@ func TestImageDate(t *testing.T) {
 		"-1":           "it is no time",
 		"253402300800": "no image config can say the year 10000",
 	} {
-		if _, err := (facts{}).imageDate(map[string]string{epochArg: value}, func(string) string { return "" }); err == nil {
+		if _, err := (facts{}).imageDate("", map[string]string{epochArg: value}, func(string) string { return "" }); err == nil {
 			t.Errorf("SOURCE_DATE_EPOCH=%s is accepted; %s", value, why)
 		}
 	}

@@ -83,6 +83,9 @@ func explain(err error, d dockerfile, w *watcher) *failure {
 	if failed, ok := errors.AsType[*baseError](err); ok {
 		f.place(d.source(failed.Base.Line), d, w)
 	}
+	if on, ok := errors.AsType[*nodeError](err); ok {
+		defer func() { f.Message = "on builder " + on.node.Where + ": " + f.Message }()
+	}
 	if exit, ok := errors.AsType[*gatewaypb.ExitError](err); ok {
 		f.explainRun(err, exit, w)
 		return f
@@ -115,6 +118,9 @@ func (f *failure) place(s *errdefs.Source, d dockerfile, w *watcher) {
 func (f *failure) explainRun(err error, exit *gatewaypb.ExitError, w *watcher) {
 	if vertex, ok := errors.AsType[*errdefs.VertexError](err); ok {
 		id := digest.Digest(vertex.Digest)
+		if on, ok := errors.AsType[*nodeError](err); ok {
+			id = on.node.label(id)
+		}
 		f.Tail = w.tail(id)
 		if v := w.vertices[id]; v != nil {
 			_, f.Command, _ = strings.Cut(v.name, "] ") // [stage 2/3] RUN …
@@ -150,6 +156,7 @@ func shorten(s string) string {
 var (
 	resolving = regexp.MustCompile(`failed to (?:resolve source metadata for|fetch) (\S+?): (.*)`)
 	missing   = regexp.MustCompile(`failed to calculate checksum of ref .*"/?([^"]*)": not found`)
+	answered  = regexp.MustCompile(`^rpc error: code = \w+ desc = `)  // the engine's answer to us
 	wrapped   = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
 )
 
@@ -157,7 +164,11 @@ const login = "give registry, username and password, or log in with DOCKER_CONFI
 
 // reason says in one sentence why a build failed, and what to do.
 func reason(err error) (message, hint string) {
-	text := strings.TrimPrefix(err.Error(), "failed to solve: ")
+	text := err.Error()
+	if at := answered.FindStringIndex(text); at != nil {
+		text = text[at[1]:]
+	}
+	text = strings.TrimPrefix(text, "failed to solve: ")
 	if m := missing.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("%s is not in the build context", m[1]), "it is missing, misspelt, or kept out by .dockerignore"
 	}

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"io/fs"
 	"path"
 	"path/filepath"
 	"strings"
@@ -12,12 +13,32 @@ import (
 // defaultWorkspace is the workspace's name where the input dir names no other.
 const defaultWorkspace = ".imagewright"
 
+// contextFS is directory dir, whose links are resolved, as the builder sees it.
+func (s surroundings) contextFS(dir string) (fsutil.FS, error) {
+	workspace := s.workspace
+	if resolved, err := filepath.EvalSymlinks(workspace); err == nil {
+		workspace = resolved
+	}
+	return contextFS(dir, workspace, s.facts.Revision != "" && s.inCheckout(dir))
+}
+
+// inCheckout tells whether path, whose links are resolved, is in the checkout.
+func (s surroundings) inCheckout(path string) bool {
+	root, err := filepath.EvalSymlinks(s.dir)
+	if err != nil {
+		return false
+	}
+	relative, err := filepath.Rel(root, path)
+	return err == nil && filepath.IsLocal(relative)
+}
+
 // contextFS is directory dir as a build context. Two things never enter it,
 // whatever .dockerignore says: the workspace (and what stands by its usual name
 // at the top), which would bring the last image into this one and change every
 // cache key; and the files that google-github-actions/auth leaves in the
-// checkout, which are credentials.
-func contextFS(dir, workspace string) (fsutil.FS, error) {
+// checkout, which are credentials. With tracked, dir holds what git checked out,
+// and what is the machine's in its files' modes is left out.
+func contextFS(dir, workspace string, tracked bool) (fsutil.FS, error) {
 	files, err := fsutil.NewFS(dir)
 	if err != nil {
 		return nil, err
@@ -34,6 +55,9 @@ func contextFS(dir, workspace string) (fsutil.FS, error) {
 		case isLoginFile(path.Base(name)) && !stat.IsDir():
 			return fsutil.MapResultExclude
 		}
+		if tracked {
+			forgetMachine(stat)
+		}
 		return fsutil.MapResultKeep
 	}})
 }
@@ -41,4 +65,25 @@ func contextFS(dir, workspace string) (fsutil.FS, error) {
 // isLoginFile knows https://github.com/google-github-actions/auth#security-considerations
 func isLoginFile(base string) bool {
 	return strings.HasPrefix(base, "gha-creds-") && strings.HasSuffix(base, ".json")
+}
+
+// forgetMachine takes away what a file has from the machine that git checked it
+// out on, so that the same commit gives the same image on all of them: git
+// stores nothing of a mode but whether the file is a program, and the rest
+// depends on the umask (002 on one runner, 022 on the next, 000 under GitLab's
+// docker executor) and on the directory around it. Nothing is made readable
+// that was not.
+func forgetMachine(stat *types.Stat) {
+	const othersWrite = 0o022
+	mode := fs.FileMode(stat.Mode)
+	switch {
+	case mode.IsDir():
+		mode &^= othersWrite | fs.ModeSetgid // a directory inherits the bit
+	case mode.IsRegular():
+		mode &^= othersWrite
+	}
+	stat.Mode = uint32(mode)
+	for _, name := range []string{"security.selinux", "system.posix_acl_access", "system.posix_acl_default"} {
+		delete(stat.Xattrs, name)
+	}
 }

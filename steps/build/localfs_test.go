@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,7 +44,7 @@ func TestContextLeavesOutWorkspaceAndLogins(t *testing.T) {
 		{"workspace outside the context", "app", ".imagewright", []string{"main.go"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			files, err := contextFS(filepath.Join(root, tc.dir), filepath.Join(root, tc.workspace))
+			files, err := contextFS(filepath.Join(root, tc.dir), filepath.Join(root, tc.workspace), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,5 +61,50 @@ func TestContextLeavesOutWorkspaceAndLogins(t *testing.T) {
 				t.Errorf("files of the context (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestUmaskOfTheRunnerIsNotInTheContext(t *testing.T) {
+	root := t.TempDir()
+	modes := map[string]fs.FileMode{ // as made by umask 002 and 000, and by hand
+		"a": fs.ModeDir | fs.ModeSetgid | 0o775, "a/program": 0o775, "b": fs.ModeDir | 0o777, "b/text": 0o666, "key": 0o600, "z": fs.ModeSetuid | 0o755,
+	}
+	for _, name := range slices.Sorted(maps.Keys(modes)) {
+		path, make := filepath.Join(root, name), func(path string) error { return os.WriteFile(path, nil, 0o600) }
+		if modes[name].IsDir() {
+			make = func(path string) error { return os.Mkdir(path, 0o700) }
+		}
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, modes[name]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for tracked, want := range map[bool]map[string]string{
+		false: {"a": "dgrwxrwxr-x", "a/program": "-rwxrwxr-x", "b": "drwxrwxrwx", "b/text": "-rw-rw-rw-", "key": "-rw-------", "z": "urwxr-xr-x"},
+		true:  {"a": "drwxr-xr-x", "a/program": "-rwxr-xr-x", "b": "drwxr-xr-x", "b/text": "-rw-r--r--", "key": "-rw-------", "z": "urwxr-xr-x"},
+	} {
+		files, err := contextFS(root, filepath.Join(root, ".imagewright"), tracked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		err = files.Walk(context.Background(), "", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := entry.Info()
+			if err == nil {
+				got[path] = info.Mode().String()
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("modes in a checkout: %v (-want +got):\n%s", tracked, diff)
+		}
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -25,57 +25,71 @@ const stepName = "build"
 
 // result is the image that a build made.
 type result struct {
-	Root     v1.Descriptor
-	Config   v1.Hash
-	Size     int64 // compressed bytes of config and layers
-	Platform string
-	Took     time.Duration
-	Steps    int
-	Cached   int
+	Root         v1.Descriptor // a manifest, or an index of several
+	Images       []v1.Descriptor
+	ID           v1.Hash // what docker images shows
+	Size         int64   // compressed bytes of configs and layers
+	Platforms    []string
+	Materials    []record.Material
+	Attestations []record.Attestation
+	Took         time.Duration
+	Steps        int
+	Cached       int
+
+	response map[string]string // of the builder
 }
 
-// readResult finds what response speaks of in layout: an image that machines of
-// platform can run.
-func readResult(response map[string]string, layout *image.Layout, platform string) (result, error) {
-	raw, err := base64.StdEncoding.DecodeString(response[exptypes.ExporterImageDescriptorKey])
-	if err != nil {
-		return result{}, fmt.Errorf("the engine's answer: %w", err)
-	}
-	var root v1.Descriptor
-	if err := json.Unmarshal(raw, &root); err != nil {
-		return result{}, fmt.Errorf("the engine's answer: %w", err)
-	}
-	// What the exporter notes beside it (dates, names) is not part of the image.
-	r := result{Root: v1.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}}
-	if r.Root.MediaType != types.OCIManifestSchema1 {
-		return r, fmt.Errorf("the build made a %s; one image for one platform is wanted", r.Root.MediaType)
-	}
-	built, err := layout.Image(root.Digest)
-	if err != nil {
+// readResult finds root in layout: images that machines of wanted can run, in
+// that order; of any platform when none is wanted.
+func readResult(root v1.Descriptor, layout *image.Layout, wanted []ocispecs.Platform) (result, error) {
+	r := result{Root: root, ID: root.Digest}
+	var err error
+	if r.Images, _, err = image.Split(layout, root); err != nil {
 		return r, err
 	}
-	manifest, err := built.Manifest()
-	if err != nil {
-		return r, err
+	sizes := map[v1.Hash]int64{} // a layer that two platforms share counts once
+	for i, desc := range r.Images {
+		built, err := layout.Image(desc.Digest)
+		if err != nil {
+			return r, err
+		}
+		manifest, err := built.Manifest()
+		if err != nil {
+			return r, err
+		}
+		config, err := built.ConfigFile()
+		if err != nil {
+			return r, err
+		}
+		for _, blob := range append(manifest.Layers, manifest.Config) {
+			sizes[blob.Digest] = blob.Size
+		}
+		made := ocispecs.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
+		if i < len(wanted) {
+			if err := checkPlatform(made, wanted[i]); err != nil {
+				return r, err
+			}
+		}
+		r.Platforms = append(r.Platforms, platforms.Format(made))
+		if len(r.Images) == 1 {
+			r.ID, r.Root.Platform = manifest.Config.Digest, config.Platform()
+		}
 	}
-	config, err := built.ConfigFile()
-	if err != nil {
-		return r, err
+	for _, size := range sizes {
+		r.Size += size
 	}
-	r.Config, r.Size = manifest.Config.Digest, manifest.Config.Size
-	for _, layer := range manifest.Layers {
-		r.Size += layer.Size
-	}
-	// A base image that is no index comes as it is, whatever it was made for;
-	// and its config may say anything.
-	made := ocispecs.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
-	if wanted, err := platforms.Parse(platform); err != nil || !platforms.Only(wanted).Match(platforms.Normalize(made)) {
-		return r, fault.Failed(fmt.Errorf("the image is for %.100q, which is the wrong architecture: %s was to be built", platforms.Format(made), platform),
-			"its base image is not made for this machine")
-	}
-	r.Root.Platform = config.Platform()
-	r.Platform = platforms.Format(made)
 	return r, nil
+}
+
+// checkPlatform refuses an image for another platform than was wanted: a base
+// image that is no index comes as it is, whatever it was made for; and its config
+// may say anything.
+func checkPlatform(made, wanted ocispecs.Platform) error {
+	if platforms.Only(wanted).Match(platforms.Normalize(made)) {
+		return nil
+	}
+	return fault.Failed(fmt.Errorf("the image is for %.100q, which is the wrong architecture: %s was to be built", platforms.Format(made), platforms.Format(wanted)),
+		"its base image is not made for that platform")
 }
 
 // lastDigest is that of the image which workspace holds, "" where there is none.
@@ -92,53 +106,57 @@ func lastDigest(workspace string) (string, error) {
 // longer belongs to it goes. Whatever fails, the last good state is still there:
 // readers follow the record, and nothing it reaches is removed before the new
 // one stands.
-func (r result) keep(workspace string, layout *image.Layout, f facts) error {
+func (r result) keep(workspace string, layout *image.Layout, written *record.Build) error {
 	if err := layout.SetRoot(r.Root); err != nil {
 		return err
 	}
-	err := record.Write(workspace, stepName, &record.Build{
-		Image: record.Image{
-			Digest:    r.Root.Digest.String(),
-			MediaType: string(r.Root.MediaType),
-			Size:      r.Size,
-			Platforms: []string{r.Platform},
-		},
-		Source: record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
-	})
-	if err != nil {
+	written.Image = record.Image{
+		Digest:    r.Root.Digest.String(),
+		MediaType: string(r.Root.MediaType),
+		Size:      r.Size,
+		Platforms: r.Platforms,
+	}
+	if err := record.Write(workspace, stepName, written); err != nil {
 		return err
 	}
 	return layout.Sweep(r.Root.Digest)
 }
 
 // tell hands r to the pipeline and to people.
-func (r result) tell(job *step.Job, response map[string]string, changed bool) error {
-	metadata, err := metadata(response)
+func (r result) tell(job *step.Job, changed bool) error {
+	metadata, err := r.metadata()
 	if err != nil {
 		return err
 	}
 	job.Output("digest", r.Root.Digest.String())
-	job.Output("imageid", r.Config.String())
+	job.Output("imageid", r.ID.String())
 	job.Output("metadata", metadata)
 	job.Output("changed", strconv.FormatBool(changed))
 	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
-		r.Root.Digest, r.Platform, units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
-	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", r.Platform, "size", units.HumanSize(float64(r.Size)),
+		r.Root.Digest, strings.Join(r.Platforms, ", "), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
+	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", strings.Join(r.Platforms, ","), "size", units.HumanSize(float64(r.Size)),
 		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
 	_, err = fmt.Fprintln(job.Stdout, r.Root.Digest)
 	return err
 }
 
-// metadata is the engine's answer as buildx's --metadata-file has it: values
-// that are encoded JSON are JSON.
-func metadata(response map[string]string) (string, error) {
+// metadata is the builder's answer as buildx's --metadata-file has it: values
+// that are encoded JSON are JSON. What it says of the image is r's, which may be
+// made of several answers.
+func (r result) metadata() (string, error) {
 	out := map[string]any{}
-	for key, value := range response {
+	for key, value := range r.response {
 		out[key] = value
 		raw, err := base64.StdEncoding.DecodeString(value)
 		if err == nil && json.Valid(raw) && len(raw) > 0 && raw[0] == '{' {
 			out[key] = json.RawMessage(raw)
 		}
+	}
+	out[exptypes.ExporterImageDigestKey] = r.Root.Digest
+	out[exptypes.ExporterImageDescriptorKey] = r.Root
+	delete(out, exptypes.ExporterImageConfigDigestKey)
+	if len(r.Images) == 1 {
+		out[exptypes.ExporterImageConfigDigestKey] = r.ID
 	}
 	text, err := json.Marshal(out) // keys sorted
 	return string(text), err

@@ -8,19 +8,21 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	policypb "github.com/moby/buildkit/sourcepolicy/pb"
-	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -34,7 +36,8 @@ type solver struct {
 	platforms []ocispecs.Platform // what this builder makes of the image
 	session   []session.Attachable
 	exports   []client.ExportEntry
-	known     map[string]digest.Digest // bases that another builder resolved
+	known     *digests                                                       // of base images, as all builders take them
+	ask       func(context.Context, gateway.Client, map[string]string) error // in place of a build; nil to build
 
 	bases  []baseImage // resolved, once solve is done
 	failed error       // why frontend gave up; the builder hands it back as text
@@ -43,25 +46,37 @@ type solver struct {
 // solve builds and returns the exporters' answer; statuses gets the build's
 // progress and is closed at the end.
 func (s *solver) solve(ctx context.Context, statuses chan *client.SolveStatus) (map[string]string, error) {
-	response, err := s.client.Build(ctx, s.options(), "imagewright", s.frontend, statuses)
+	options, err := s.options()
+	if err != nil {
+		close(statuses)
+		return nil, err
+	}
+	response, err := s.client.Build(ctx, options, "imagewright", s.frontend, statuses)
 	if err != nil {
 		return nil, cmp.Or(s.failed, err)
 	}
 	return response.ExporterResponse, nil
 }
 
-func (s *solver) options() client.SolveOpt {
+func (s *solver) options() (client.SolveOpt, error) {
 	p := s.plan
-	attrs := maps.Clone(p.attrs)
+	attrs, attachables := maps.Clone(p.attrs), slices.Clone(s.session)
 	if names := platformNames(s.platforms); len(names) > 0 {
 		attrs["platform"] = strings.Join(names, ",")
+	}
+	uploads, err := p.context.attach(attrs)
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
+	if uploads != nil {
+		attachables = append(attachables, uploads)
 	}
 	return client.SolveOpt{
 		FrontendAttrs:       attrs,
 		LocalMounts:         p.mounts,
 		OCIStores:           p.stores,
-		SharedKey:           p.sharedKey(),
-		Session:             s.session,
+		SharedKey:           p.key,
+		Session:             attachables,
 		AllowedEntitlements: p.entitlements,
 		CacheImports:        p.cacheFrom,
 		CacheExports:        p.cacheTo,
@@ -69,12 +84,16 @@ func (s *solver) options() client.SolveOpt {
 		// Not in the engine's history: that keeps what steps print, and with it a
 		// secret that one of them printed.
 		Internal: true,
-	}
+	}, nil
 }
 
 // frontend is what the builder runs for us: it resolves the base images, then
 // has BuildKit's own Dockerfile frontend build with exactly those.
 func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	if s.ask != nil {
+		s.failed = s.ask(ctx, c, c.BuildOpts().Opts)
+		return gateway.NewResult(), s.failed
+	}
 	p := s.plan
 	bases, err := p.bases(s.platforms, builderPlatform(c))
 	if err == nil {
@@ -102,19 +121,41 @@ func builderPlatform(c gateway.Client) ocispecs.Platform {
 	return platforms.Normalize(platforms.DefaultSpec())
 }
 
-// layoutExport has the image written to store, blob by blob: what is there is
-// not sent again.
-func layoutExport(store content.Store, date time.Time) client.ExportEntry {
-	return client.ExportEntry{
-		Type: client.ExporterOCI,
-		Attrs: map[string]string{
-			"tar":               "false",
-			"oci-mediatypes":    "true",
-			"source-date-epoch": strconv.FormatInt(date.Unix(), 10),
-		},
-		OutputStore: store,
+// layoutExport has the image of p written to store, blob by blob: what is there
+// is not sent again.
+func layoutExport(store content.Store, p *plan) client.ExportEntry {
+	attrs := map[string]string{
+		"tar":               "false",
+		"oci-mediatypes":    "true",
+		"source-date-epoch": strconv.FormatInt(p.date.Unix(), 10),
 	}
+	for _, a := range p.annotations {
+		if a.Level == exptypes.AnnotationManifest { // the others stand outside the image
+			name, value := a.attr()
+			attrs[name] = value
+		}
+	}
+	return client.ExportEntry{Type: client.ExporterOCI, Attrs: attrs, OutputStore: store}
 }
+
+// annotationsOf returns those of a level; of manifests those for platform.
+func annotationsOf(all []annotation, level string, platform *v1.Platform) map[string]string {
+	var of map[string]string
+	for _, a := range all {
+		if a.Level != level || a.Platform != nil && !platforms.Only(*a.Platform).Match(ociPlatform(*platform)) {
+			continue
+		}
+		if of == nil {
+			of = map[string]string{}
+		}
+		of[a.Name] = a.Value
+	}
+	return of
+}
+
+// quietLogs sends what BuildKit's client and its stores log to a logger of the
+// process to log, at debug level.
+func quietLogs(log *slog.Logger) { logrus.SetOutput(debugLog{log}) }
 
 // debugLog takes lines of another logger.
 type debugLog struct{ to *slog.Logger }

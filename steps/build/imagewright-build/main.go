@@ -4,11 +4,13 @@ package main
 
 import (
 	"github.com/imagewright/imagewright/internal/buildkit"
+	"github.com/imagewright/imagewright/internal/buildkit/docker"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/build"
 )
 
 func main() {
 	buildkit.ServeIfChild() // this program runs itself again as the engine
+	docker.StdioIfAsked()   // and in a container beside one
 	step.Main(&build.Step{})
 }

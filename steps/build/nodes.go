@@ -1,0 +1,295 @@
+package build
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/containerd/platforms"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/imagewright/imagewright/internal/buildkit"
+	"github.com/imagewright/imagewright/internal/buildkit/docker"
+	"github.com/imagewright/imagewright/internal/buildkit/remote"
+	"github.com/imagewright/imagewright/internal/durable"
+	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/internal/step"
+	"github.com/imagewright/imagewright/steps/build/builder"
+)
+
+// node is a builder and what it builds of the image.
+type node struct {
+	*builder.Builder
+	index     int
+	several   bool // there are others
+	platforms []ocispecs.Platform
+}
+
+// label makes the digest of one of n's steps differ from those of other nodes.
+func (n *node) label(d digest.Digest) digest.Digest {
+	if !n.several {
+		return d
+	}
+	return digest.FromString(fmt.Sprint(n.index, d))
+}
+
+// nodeError is what went wrong on one of several builders.
+type nodeError struct {
+	node  *node
+	cause error
+}
+
+func (e *nodeError) Error() string { return "builder " + e.node.Where + ": " + e.cause.Error() }
+
+// Unwrap returns the cause.
+func (e *nodeError) Unwrap() error { return e.cause }
+
+// named is err with n's name, where there are several.
+func (n *node) named(err error) error {
+	if err == nil || !n.several {
+		return err
+	}
+	return &nodeError{n, err}
+}
+
+// target is how an image comes from a builder into the layout.
+type target struct {
+	export client.ExportEntry
+	// fetch names what export made, in the layout.
+	fetch func(ctx context.Context, response map[string]string) (v1.Descriptor, error)
+	// normal makes of that what our own engine would have made; nil where it did.
+	normal func(ctx context.Context, made v1.Descriptor, bases []baseImage) (v1.Descriptor, error)
+}
+
+// target returns how n's image comes into b's layout.
+func (n *node) target(b *building) target {
+	t := target{
+		export: layoutExport(b.store, b.plan),
+		fetch:  func(_ context.Context, response map[string]string) (v1.Descriptor, error) { return exported(response) },
+	}
+	if n.Dates {
+		return t
+	}
+	normal := image.Normalization{Date: b.plan.date, Memory: b.memory, Pack: n.Classic()}
+	t.normal = func(ctx context.Context, made v1.Descriptor, bases []baseImage) (v1.Descriptor, error) {
+		normal.Base = foundation(bases)
+		return image.Normalize(ctx, b.layout, made, normal)
+	}
+	if !n.Classic() {
+		t.export = layoutExport(b.incoming, b.plan)
+		return t
+	}
+	// A Docker Engine with the classic image store gives an image away as docker
+	// save does.
+	saved := n.Engine.NewImage()
+	t.export = saved.Export()
+	t.fetch = func(ctx context.Context, _ map[string]string) (root v1.Descriptor, err error) {
+		defer func() { err = errors.Join(err, saved.Remove(context.WithoutCancel(ctx))) }()
+		return b.load(ctx, saved)
+	}
+	return t
+}
+
+// load copies what an engine made into the layout.
+func (b *building) load(ctx context.Context, made *docker.Image) (v1.Descriptor, error) {
+	none := v1.Descriptor{}
+	saved, err := made.Save(ctx)
+	if err != nil {
+		return none, err
+	}
+	defer saved.Close()
+	// An archive says at its end what is in it, and so is read twice.
+	f, err := os.CreateTemp(b.job.Workspace, durable.TempPrefix)
+	if err != nil {
+		return none, err
+	}
+	defer os.Remove(f.Name())
+	_, err = io.Copy(f, saved)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return none, fmt.Errorf("save the image that the Docker Engine built: %w", err)
+	}
+	opened, err := image.Open(ctx, f.Name(), image.Options{})
+	if err != nil {
+		return none, err
+	}
+	defer opened.Close()
+	images, err := image.Import(ctx, b.layout, opened)
+	if err != nil {
+		return none, err
+	}
+	return images[0], nil
+}
+
+// foundation tells what an image for a platform was built on, by bases.
+func foundation(bases []baseImage) func(v1.Platform) *v1.ConfigFile {
+	return func(p v1.Platform) *v1.ConfigFile {
+		for _, base := range bases {
+			if base.Final && platforms.Only(base.Platform).Match(ociPlatform(p)) {
+				return base.Config
+			}
+		}
+		return nil
+	}
+}
+
+func ociPlatform(p v1.Platform) ocispecs.Platform {
+	return ocispecs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion}
+}
+
+// exported is the root that an exporter's answer speaks of.
+func exported(response map[string]string) (v1.Descriptor, error) {
+	raw, err := base64.StdEncoding.DecodeString(response[exptypes.ExporterImageDescriptorKey])
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("the builder's answer: %w", err)
+	}
+	var root v1.Descriptor
+	if err := json.Unmarshal(raw, &root); err != nil {
+		return v1.Descriptor{}, fmt.Errorf("the builder's answer: %w", err)
+	}
+	// What the exporter notes beside it (dates, names) is not part of the image.
+	return v1.Descriptor{MediaType: root.MediaType, Digest: root.Digest, Size: root.Size}, nil
+}
+
+// assignment is what one builder is to build.
+type assignment struct {
+	node      builder.Node
+	platforms []ocispecs.Platform
+}
+
+// assign gives every platform in wanted to the first of nodes that is for it;
+// wanted is returned, or what nodes are for where it is empty. A node for no
+// platform in particular takes them all.
+func assign(nodes []builder.Node, wanted []ocispecs.Platform) ([]assignment, []ocispecs.Platform, error) {
+	all := make([]assignment, len(nodes))
+	for i, n := range nodes {
+		all[i].node = n
+		if len(nodes) > 1 && len(wanted) == 0 {
+			all[i].platforms = n.Platforms
+		}
+	}
+	for _, w := range wanted {
+		i := slices.IndexFunc(nodes, func(n builder.Node) bool {
+			return len(n.Platforms) == 0 || slices.ContainsFunc(n.Platforms, func(p ocispecs.Platform) bool { return platforms.Only(p).Match(w) })
+		})
+		if i < 0 {
+			return nil, nil, fault.Usage(fmt.Errorf("input platforms: no builder is for %s", platforms.FormatAll(w)), "name it before the address of one of the builders: "+platforms.FormatAll(w)+"=ADDRESS")
+		}
+		all[i].platforms = append(all[i].platforms, w)
+	}
+	if len(wanted) > 0 {
+		all = slices.DeleteFunc(all, func(a assignment) bool { return len(a.platforms) == 0 })
+	}
+	order := wanted
+	if len(wanted) == 0 {
+		for _, a := range all {
+			order = append(order, a.platforms...)
+		}
+	}
+	return all, order, nil
+}
+
+// open opens the builders that p needs. On error none stays open.
+func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node, err error) {
+	assigned, order, err := assign(p.nodes, p.platforms)
+	if err != nil {
+		return nil, err
+	}
+	if len(assigned) > 1 && p.outputs.files() {
+		return nil, fault.Usage(errors.New("input outputs: type=local and type=tar take the files of one builder, and there are several"), "build for one platform, or on one builder")
+	}
+	p.platforms = order
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll(nodes))
+			nodes = nil
+		}
+	}()
+	for i, a := range assigned {
+		opened, err := builder.Open(ctx, a.node, s.builderOptions(job, p))
+		if err != nil {
+			return nodes, err
+		}
+		nodes = append(nodes, &node{Builder: opened, index: i, several: len(assigned) > 1, platforms: a.platforms})
+	}
+	return nodes, nil
+}
+
+// files tells whether an output is made of the files of one builder.
+func (o *outputs) files() bool {
+	return slices.ContainsFunc(o.all, func(out output) bool { return out.kind == "local" || out.kind == "tar" })
+}
+
+// builderOptions are the inputs that builders are opened with.
+func (s *Step) builderOptions(job *step.Job, p *plan) builder.Options {
+	in := &s.inputs
+	o := builder.Options{
+		Embedded:   s.engineOptions(job, p.mirrors, p.stateLimit),
+		TLS:        remote.TLS{ServerName: in.ServerName},
+		Privileged: docker.PrivilegedOptions{Image: in.BuilderImage, CABundle: job.CABundle()},
+		Remove:     in.BuilderRm,
+		Needs:      docker.Needs{Platforms: platformNames(p.platforms), CacheFrom: cacheTypes(p.cacheFrom), CacheTo: cacheTypes(p.cacheTo)},
+		Environ:    job.Environ,
+		Log:        job.Log,
+	}
+	for _, file := range []struct {
+		path string
+		to   *string
+	}{{in.CACert, &o.TLS.CACert}, {in.Cert, &o.TLS.Cert}, {in.Key, &o.TLS.Key}} {
+		if file.path != "" {
+			*file.to = job.Abs(file.path)
+		}
+	}
+	return o
+}
+
+func cacheTypes(all []client.CacheOptionsEntry) []string {
+	var types []string
+	for _, c := range all {
+		types = append(types, c.Type)
+	}
+	return types
+}
+
+// engineOptions are the inputs that the engine inside this program is started
+// with.
+func (s *Step) engineOptions(job *step.Job, mirrors map[string][]string, maxSize int64) buildkit.Options {
+	in := &s.inputs
+	o := buildkit.Options{
+		Private:       in.State == "private",
+		RuntimeBinary: in.Runtime,
+		PlainHTTP:     in.Insecure,
+		Mirrors:       mirrors,
+		CABundle:      job.CABundle(),
+		CAInSteps:     in.CAInSteps,
+		MaxSize:       maxSize,
+		Environ:       withProxies(job.Environ, in.Common),
+		Log:           job.Log,
+		Stderr:        job.Untrusted(),
+		Wait: func(holder string) {
+			job.Log.Info("another build uses this builder; waiting for it", "holder", holder)
+		},
+	}
+	if in.StateDir != "" {
+		o.StateDir = job.Abs(in.StateDir)
+	}
+	return o
+}
+
+// closeAll closes the builders of nodes.
+func closeAll(nodes []*node) error {
+	var all []error
+	for _, n := range nodes {
+		all = append(all, n.Close())
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,70 @@
+package build
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/steps/build/builder"
+)
+
+func TestEveryPlatformGoesToABuilderForIt(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		builders  []string
+		platforms []string
+		want      []string // of each builder
+		order     string
+	}{
+		{"one builder takes them all", []string{"tcp://a:1"}, []string{"linux/arm64", "linux/amd64"}, []string{"tcp://a:1 linux/arm64,linux/amd64"}, "linux/arm64,linux/amd64"},
+		{"one builder, its own platform", []string{"tcp://a:1"}, nil, []string{"tcp://a:1 "}, ""},
+		{"each its own", []string{"linux/amd64=tcp://a:1", "linux/arm64=tcp://b:1"}, []string{"linux/arm64", "linux/amd64"},
+			[]string{"tcp://a:1 linux/amd64", "tcp://b:1 linux/arm64"}, "linux/arm64,linux/amd64"},
+		{"all that the builders are for", []string{"linux/amd64=tcp://a:1", "linux/arm64,linux/arm/v7=tcp://b:1"}, nil,
+			[]string{"tcp://a:1 linux/amd64", "tcp://b:1 linux/arm64,linux/arm/v7"}, "linux/amd64,linux/arm64,linux/arm/v7"},
+		{"a builder without work is left out", []string{"linux/amd64=tcp://a:1", "linux/arm64=tcp://b:1"}, []string{"linux/arm64"},
+			[]string{"tcp://b:1 linux/arm64"}, "linux/arm64"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			nodes, err := builder.Parse(tc.builders)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wanted, err := readPlatforms(tc.platforms)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assigned, order, err := assign(nodes, wanted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, a := range assigned {
+				got = append(got, fmt.Sprint(a.node, " ", strings.Join(platformNames(a.platforms), ",")))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("who builds what (-want +got):\n%s", diff)
+			}
+			if got := strings.Join(platformNames(order), ","); got != tc.order {
+				t.Errorf("order of the index is %s, want %s", got, tc.order)
+			}
+		})
+	}
+}
+
+func TestAPlatformThatNoBuilderIsForIsAUsageError(t *testing.T) {
+	nodes, err := builder.Parse([]string{"linux/amd64=tcp://a:1", "linux/arm64=tcp://b:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := readPlatforms([]string{"linux/s390x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := assign(nodes, wanted); fault.Code(err) != fault.ExitUsage || !strings.Contains(err.Error(), "no builder is for linux/s390x") {
+		t.Errorf("error is %v, want a usage error that names the platform", err)
+	}
+}
