@@ -116,7 +116,7 @@ func withTrust(env []string) []string {
 		}
 	}
 	// OpenSSL, and with it Python, Ruby and PHP; Go; Rust; .NET; uv.
-	add("ca.pem", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CARGO_HTTP_CAINFO")
+	add("ca.pem", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE")
 	add("company.pem", "NODE_EXTRA_CA_CERTS") // Node has the public ones built in
 	add("apt.conf", "APT_CONFIG")             // read before /etc/apt, https://manpages.debian.org/apt.conf.5
 	add("wgetrc", "WGETRC")                   // instead of ~/.wgetrc

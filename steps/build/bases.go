@@ -21,6 +21,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/internal/image"
 )
 
 // imageScheme is how BuildKit's sources begin that are images of a registry.
@@ -34,16 +35,17 @@ type baseImage struct {
 	Final    bool          // what the target itself is built on
 	Digest   digest.Digest // of the manifest or index, once it is resolved
 	Config   *v1.ConfigFile
+	layout   *image.Layout // that holds it, where it is no registry's
 }
 
 // pinned tells whether the Dockerfile itself says which image it means.
-func (b baseImage) pinned() bool { return strings.Contains(b.Name, "@") }
+func (b baseImage) pinned() bool { return b.layout != nil || strings.Contains(b.Name, "@") }
 
 // baseQuery is what decides which images a Dockerfile needs.
 type baseQuery struct {
 	Target   string              // stage
 	Args     map[string]string   // build arguments
-	Contexts map[string]bool     // named contexts, which take an image's place
+	Contexts []namedContext      // which take the place of images and stages
 	Builder  ocispecs.Platform   // what $BUILDPLATFORM is
 	Wanted   []ocispecs.Platform // what is built
 }
@@ -125,9 +127,6 @@ func (s *baseSearch) stage(i int, final bool) error {
 	}
 	s.seen[i] = true
 	stage := s.d.Stages[i]
-	if s.q.Contexts[strings.ToLower(stage.Name)] {
-		return nil
-	}
 	line := 0
 	if len(stage.Location) > 0 {
 		line = stage.Location[0].Start.Line
@@ -135,6 +134,10 @@ func (s *baseSearch) stage(i int, final bool) error {
 	platform, err := s.platform(stage.Platform)
 	if err != nil {
 		return s.at(line, err)
+	}
+	if c := s.context(stage.Name); c != nil {
+		s.given(c, use{stage.Name, i, line, platform, final})
+		return nil
 	}
 	if err := s.need(use{stage.BaseName, i, line, platform, final}); err != nil {
 		return err
@@ -195,11 +198,41 @@ func (s *baseSearch) need(u use) error {
 	if err != nil {
 		return nil // the frontend says it better
 	}
-	if s.q.Contexts[strings.TrimSuffix(reference.FamiliarString(named), ":latest")] {
+	if c := s.context(reference.FamiliarString(named)); c != nil {
+		s.given(c, u)
 		return nil
 	}
-	s.found = append(s.found, baseImage{Name: reference.TagNameOnly(named).String(), Line: u.line, Platform: u.platform, Final: u.final})
+	s.add(reference.TagNameOnly(named).String(), u)
 	return nil
+}
+
+func (s *baseSearch) add(name string, u use) *baseImage {
+	s.found = append(s.found, baseImage{Name: name, Line: u.line, Platform: u.platform, Final: u.final})
+	return &s.found[len(s.found)-1]
+}
+
+// context returns the named context that takes the place of name, or nil.
+func (s *baseSearch) context(name string) *namedContext {
+	for i, c := range s.q.Contexts {
+		if strings.EqualFold(c.Name, strings.TrimSuffix(name, ":latest")) {
+			return &s.q.Contexts[i]
+		}
+	}
+	return nil
+}
+
+// given adds the image that c is, if it is one, for where the Dockerfile names
+// something else.
+func (s *baseSearch) given(c *namedContext, u use) {
+	switch {
+	case c.Image != "":
+		if named, err := reference.ParseNormalizedNamed(c.Image); err == nil {
+			s.add(reference.TagNameOnly(named).String(), u)
+		}
+	case c.Layout != nil:
+		b := s.add(c.Name, u)
+		b.layout, b.Digest = c.Layout, c.Digest
+	}
 }
 
 func (s *baseSearch) platform(text string) (ocispecs.Platform, error) {
@@ -255,6 +288,10 @@ type resolver interface {
 // in between.
 func resolve(ctx context.Context, from resolver, mode string, bases []baseImage, known *digests) error {
 	for i := range bases {
+		if bases[i].layout != nil {
+			bases[i].read(ctx)
+			continue
+		}
 		if err := bases[i].resolve(ctx, from, mode, known); err != nil {
 			return &baseError{bases[i], err}
 		}
@@ -288,6 +325,22 @@ func (b *baseImage) resolve(ctx context.Context, from resolver, mode string, kno
 	}
 	b.Config = new(v1.ConfigFile)
 	return json.Unmarshal(found.Config, b.Config)
+}
+
+// read finds the config of b in its layout. Where there is none for b's platform,
+// the build says so better, if it minds.
+func (b *baseImage) read(ctx context.Context) {
+	opened, err := image.Open(ctx, "oci:"+b.layout.Dir(), image.Options{
+		Name:     b.Digest.String(),
+		Platform: &v1.Platform{OS: b.Platform.OS, Architecture: b.Platform.Architecture, Variant: b.Platform.Variant},
+	})
+	if err != nil {
+		return
+	}
+	defer opened.Close()
+	if found, err := opened.Image(); err == nil {
+		b.Config, _ = found.ConfigFile()
+	}
 }
 
 // byDigest is the name with the digest that it stands for.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/steps/build/builder"
 )
 
 // failure is a build that did not work: where in the Dockerfile, what, and what
@@ -91,6 +92,9 @@ func explain(err error, d dockerfile, w *watcher) *failure {
 		return f
 	}
 	message, hint := reason(err)
+	if gone, ok := errors.AsType[*builder.Gone](err); ok {
+		message, hint = gone.Error(), gone.Hint()
+	}
 	f.Message = w.line(strings.ReplaceAll(message, "failed to ", "")) // says nothing that an error doesn't
 	f.hint = hint
 	return f

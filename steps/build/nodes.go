@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,6 +25,7 @@ import (
 	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/build/builder"
 )
@@ -208,6 +211,10 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 		return nil, fault.Usage(errors.New("input outputs: type=local and type=tar take the files of one builder, and there are several"), "build for one platform, or on one builder")
 	}
 	p.platforms = order
+	options, err := s.builderOptions(job, p)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, closeAll(nodes))
@@ -215,7 +222,7 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 		}
 	}()
 	for i, a := range assigned {
-		opened, err := builder.Open(ctx, a.node, s.builderOptions(job, p))
+		opened, err := builder.Open(ctx, a.node, options)
 		if err != nil {
 			return nodes, err
 		}
@@ -230,14 +237,18 @@ func (o *outputs) files() bool {
 }
 
 // builderOptions are the inputs that builders are opened with.
-func (s *Step) builderOptions(job *step.Job, p *plan) builder.Options {
+func (s *Step) builderOptions(job *step.Job, p *plan) (builder.Options, error) {
 	in := &s.inputs
+	authorities, err := auth.CAs(job.CABundle())
+	if err != nil {
+		return builder.Options{}, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
+	}
 	o := builder.Options{
 		Embedded:   s.engineOptions(job, p.mirrors, p.stateLimit),
-		TLS:        remote.TLS{ServerName: in.ServerName},
+		TLS:        remote.TLS{ServerName: in.ServerName, System: authorities},
 		Privileged: docker.PrivilegedOptions{Image: in.BuilderImage, CABundle: job.CABundle()},
 		Remove:     in.BuilderRm,
-		Needs:      docker.Needs{Platforms: platformNames(p.platforms), CacheFrom: cacheTypes(p.cacheFrom), CacheTo: cacheTypes(p.cacheTo)},
+		Needs:      docker.Needs{Platforms: platformNames(p.platforms), CacheFrom: cacheTypes(p.cacheFrom), CacheTo: cacheTypes(p.cacheTo), Attest: kinds(p.attestations.attrs)},
 		Environ:    job.Environ,
 		Log:        job.Log,
 	}
@@ -249,7 +260,7 @@ func (s *Step) builderOptions(job *step.Job, p *plan) builder.Options {
 			*file.to = job.Abs(file.path)
 		}
 	}
-	return o
+	return o, nil
 }
 
 func cacheTypes(all []client.CacheOptionsEntry) []string {
@@ -258,6 +269,16 @@ func cacheTypes(all []client.CacheOptionsEntry) []string {
 		types = append(types, c.Type)
 	}
 	return types
+}
+
+// kinds are the names of the attestations that attrs ask for, which are those of
+// the inputs too.
+func kinds(attrs map[string]string) []string {
+	var all []string
+	for _, attr := range slices.Sorted(maps.Keys(attrs)) {
+		all = append(all, strings.TrimPrefix(attr, "attest:"))
+	}
+	return all
 }
 
 // engineOptions are the inputs that the engine inside this program is started

@@ -24,6 +24,7 @@ import (
 // starts nothing and talks to no network.
 type plan struct {
 	context    buildContext
+	contexts   []namedContext
 	key        string // names the context between builds
 	dockerfile dockerfile
 	facts      facts // of what is built
@@ -96,11 +97,10 @@ func (p *plan) readSources(in *Inputs, s surroundings) (err error) {
 	if p.mounts, err = p.context.mounts(p.dockerfile, s); err != nil {
 		return err
 	}
-	contexts, err := namedContexts(in.BuildContexts, s)
-	if err != nil {
+	if p.contexts, err = namedContexts(in.BuildContexts, s); err != nil {
 		return err
 	}
-	parts, err := partsOf(contexts, s)
+	parts, err := partsOf(p.contexts, s)
 	if err != nil {
 		return err
 	}
@@ -220,14 +220,8 @@ func (p *plan) bases(wanted []ocispecs.Platform, on ocispecs.Platform) ([]baseIm
 	if len(wanted) == 0 {
 		wanted = []ocispecs.Platform{on}
 	}
-	contexts := map[string]bool{}
-	for attr := range p.attrs {
-		if name, ok := strings.CutPrefix(attr, "context:"); ok {
-			contexts[name] = true
-		}
-	}
 	needed, err := p.dockerfile.bases(baseQuery{
-		Target: p.attrs["target"], Args: p.args, Contexts: contexts, Builder: on, Wanted: wanted,
+		Target: p.attrs["target"], Args: p.args, Contexts: p.contexts, Builder: on, Wanted: wanted,
 	})
 	if err == nil && p.pinned {
 		err = refuseFloating(p.dockerfile, needed)

@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/sys/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -165,6 +166,11 @@ func Check(ctx context.Context) error {
 // ProcMountable reports whether a PID namespace made here gets a /proc of its
 // own. It is false as well where no user namespace can be had at all.
 func ProcMountable(ctx context.Context) bool { return try(ctx, unix.CLONE_NEWPID) == nil }
+
+// Inside reports whether this process is in a user namespace already, as in a
+// rootless container. Its root has no control groups, and what a container masks
+// stays masked: Start works there too.
+func Inside() bool { return userns.RunningInUserNS() }
 
 // try starts nothing but the stage, which exits when it has made its mounts.
 func try(ctx context.Context, flags uintptr) error {
