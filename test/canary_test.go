@@ -116,18 +116,21 @@ func forms(ts *testscript.TestScript) map[string]string {
 	return found
 }
 
-// hidden [-child=NAME] CODE PROGRAM [ARG…] runs a program that must end with
-// that code, and looks for all canaries in the arguments of every process
-// meanwhile, in the environment of every process that the program starts, in
-// what it says, and in the workspace, packed layers too. With -child a process
-// of that name must have been looked at.
+// hidden [-child=NAME] [-handed=NAME] CODE PROGRAM [ARG…] runs a program that
+// must end with that code, and looks for all canaries in the arguments of every
+// process meanwhile, in the environment of every process that the program
+// starts, in what it says, and in the workspace, packed layers too. With -child
+// a process of that name must have been looked at; those whose name begins with
+// -handed get the canary as an argument from a library that knows no other way,
+// and hand it on to their own.
 func hidden(ts *testscript.TestScript, neg bool, args []string) {
 	refuse(ts, neg)
 	flags := flag.NewFlagSet("hidden", flag.ContinueOnError)
 	child := flags.String("child", "", "")
+	handed := flags.String("handed", "", "")
 	ts.Check(flags.Parse(args))
 	wanted := forms(ts)
-	w := watchProcesses(wanted)
+	w := watchProcesses(wanted, *handed)
 	defer w.stop() // exits may not return
 	exits(ts, neg, flags.Args())
 	w.stop()
@@ -173,6 +176,7 @@ func unpacked(text string) string {
 // watch looks at the processes below this one until it is stopped.
 type watch struct {
 	wanted map[string]string
+	handed string // how a program's name begins
 	found  []string
 	names  string // of all that were looked at
 	quit   chan struct{}
@@ -180,8 +184,8 @@ type watch struct {
 	once   sync.Once
 }
 
-func watchProcesses(wanted map[string]string) *watch {
-	w := &watch{wanted: wanted, quit: make(chan struct{}), done: make(chan struct{})}
+func watchProcesses(wanted map[string]string, handed string) *watch {
+	w := &watch{wanted: wanted, handed: handed, quit: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
 		tick := time.NewTicker(2 * time.Millisecond)
@@ -211,6 +215,9 @@ func (w *watch) look(p process) {
 	if !strings.Contains(w.names, p.arguments) {
 		w.names += p.arguments + "\n"
 	}
+	if w.handed != "" && runs(p, w.handed) {
+		return
+	}
 	if name := findForm(w.wanted, p.arguments); name != "" {
 		w.found = append(w.found, "the canary in $"+name+" is an argument of "+p.arguments)
 	}
@@ -222,4 +229,12 @@ func (w *watch) look(p process) {
 	if name := findForm(w.wanted, environ); name != "" && p.read("cmdline") == p.arguments && p.arguments != p.parent.arguments {
 		w.found = append(w.found, "the canary in $"+name+" is in the environment of "+p.arguments)
 	}
+}
+
+// runs tells whether p is a program, or a shell's script, whose name begins so.
+func runs(p process, name string) bool {
+	arguments := strings.SplitN(p.arguments, "\x00", 3)
+	return slices.ContainsFunc(arguments[:min(2, len(arguments))], func(a string) bool {
+		return strings.HasPrefix(filepath.Base(a), name)
+	})
 }

@@ -50,8 +50,9 @@ func newDockerWorld(t *testing.T) dockerWorld {
 	check(t, err)
 	check(t, remote.Write(w.reference(t, "base:1"), base))
 	for name, text := range map[string]string{
-		".gitignore": ".imagewright/\n",
-		"one.txt":    "one\n",
+		".gitignore":        ".imagewright/\n",
+		"one.txt":           "one\n",
+		"asking.Dockerfile": "FROM " + w.registry.Addr() + "/base:1\nRUN --network=host echo > /asked\n",
 		"Dockerfile": "FROM " + w.registry.Addr() + "/base:1 AS made\nRUN mkdir -p /a/b && echo two > /a/b/two.txt && rm /bin/vi\n" +
 			"FROM " + w.registry.Addr() + "/base:1\nCOPY one.txt /one/\nCOPY --from=made /a /a\nRUN ln -s /one/one.txt /link && chmod 0700 /one\nCMD [\"cat\", \"/link\"]\n",
 	} {
@@ -122,7 +123,8 @@ func TestBuildersOfADockerEngineMakeTheSameImage(t *testing.T) {
 
 	t.Run("the builder is removed, and nothing is left", func(t *testing.T) {
 		s := w.copied(t)
-		if code, said := w.runs(s, "--builder=docker-privileged", "--builder-image=step", "--builder-rm"); code != 0 {
+		code, said := w.runs(s, "--builder=docker-privileged", "--builder-image=step", "--builder-rm", "--file=asking.Dockerfile", "--allow=network.host", "--network=default")
+		if code != 0 {
 			t.Fatalf("exit %d:\n%s", code, said)
 		}
 		w.checkLeft(t, []string{"buildkitd"}, []string{"step:latest"})

@@ -9,9 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/imagewright/imagewright/internal/durable"
-	"github.com/imagewright/imagewright/internal/fault"
 )
 
 // maxBundle bounds a file of certificates, in bytes. Mozilla's is 0.2 MB.
@@ -36,34 +33,6 @@ func environment(environ []string) map[string]string {
 		}
 	}
 	return env
-}
-
-// trust makes bundle's certificates trusted beside the system's: it writes them
-// to path and points SSL_CERT_FILE there. Go still reads the system's
-// directories then; a file the user had put there already is included. So
-// registries, ADD of an https URL and everything else in the engine agree.
-//
-// https://pkg.go.dev/crypto/x509#SystemCertPool
-func trust(bundle, path string, env map[string]string) error {
-	if bundle == "" {
-		return nil
-	}
-	pems, err := readBundle(bundle)
-	if err != nil {
-		return fault.Usage(fmt.Errorf("CA bundle: %w", err), "it must be a PEM file of certificates")
-	}
-	if before := env["SSL_CERT_FILE"]; before != "" {
-		system, err := readBundle(before)
-		if err != nil {
-			return fmt.Errorf("certificates of SSL_CERT_FILE: %w", err)
-		}
-		pems = slices.Concat(system, []byte("\n"), pems)
-	}
-	env["SSL_CERT_FILE"] = path
-	return durable.WriteFile(path, 0o600, func(w io.Writer) error {
-		_, err := w.Write(pems)
-		return err
-	})
 }
 
 // readBundle returns file path, in which there is at least one certificate.

@@ -63,6 +63,7 @@ type hold struct {
 	log    *journal
 	root   string // its state
 	fresh  bool   // it was started for this program
+	pid    int    // the engine's process, 0 when that is not known
 	child  *child // nil when another process started it
 }
 
@@ -82,6 +83,11 @@ func acquire(ctx context.Context, w wish, tell func(holder string)) (*hold, erro
 	if err := os.MkdirAll(w.Root, 0o700); err != nil {
 		return nil, err
 	}
+	root, err := filepath.EvalSymlinks(w.Root) // as the kernel names what is mounted there
+	if err != nil {
+		return nil, err
+	}
+	w.Root = root
 	if w.Private {
 		return acquirePrivate(ctx, w)
 	}
@@ -174,7 +180,7 @@ func (l *link) join(ctx context.Context, root string, s setup, wait func(holder 
 		return nil, errors.New("the engine's answer came without its log")
 	}
 	log, err := newJournal(files[0], io.SeekEnd)
-	return &hold{link: l, answer: a, log: log, root: root}, err
+	return &hold{link: l, answer: a, log: log, root: root, pid: int(creds.Pid)}, err
 }
 
 // dialSocket connects to the socket of this name in dir. The path of a socket

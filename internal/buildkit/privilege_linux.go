@@ -103,6 +103,9 @@ func isRoot() error {
 	if data[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
 		return errors.New("this root is without CAP_SYS_ADMIN")
 	}
+	if userns.Inside() {
+		return errors.New("this is root of a user namespace") // Rootless is what works there
+	}
 	return nil
 }
 

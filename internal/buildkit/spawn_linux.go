@@ -56,6 +56,7 @@ func launchOnce(ctx context.Context, w wish, lock *os.File, files []*os.File) (h
 		read.Close()
 		return nil, err
 	}
+	h.pid = h.child.process.Pid
 	if err := h.hello(ctx, w.setup, files); err != nil {
 		h.link.Close()
 		h.child.process.Kill()

@@ -175,8 +175,8 @@ func newHost(ctx context.Context, o Options, mode string, h *hold) (_ *Engine, e
 	e.exited = e.gone
 	if h.child != nil {
 		e.process, e.exited = h.child.process, h.child.exited
-	} else if creds, err := h.link.peer(); err == nil && creds.Pid > 0 {
-		e.process, _ = os.FindProcess(int(creds.Pid)) // by descriptor: never another process of that number
+	} else if h.pid > 0 {
+		e.process, _ = os.FindProcess(h.pid) // by descriptor: never a later process of that number
 	}
 	go e.parting.hear(h.link)
 	e.unfollow = e.follow(ctx)

@@ -1,9 +1,11 @@
 package buildkit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,13 +151,30 @@ func dropSysAdmin() error {
 
 func TestAnEngineThatDiedIsReportedAndItsStateUsable(t *testing.T) {
 	o := options(t, t.TempDir())
+	var words bytes.Buffer
+	o.Stderr = &words
 	e := start(t, o)
-	e.process.Kill()
+	e.process.Signal(syscall.SIGQUIT) // a Go program prints what it was at
 	<-e.exited
-	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "died") {
-		t.Errorf("Close() = %v; want that it died", err)
+	if err := e.Close(); err == nil || !strings.Contains(err.Error(), "died: exit status 2") {
+		t.Errorf("Close() = %v; want that it died, and how", err)
+	}
+	if !strings.Contains(words.String(), "last words") || !strings.Contains(words.String(), "goroutine ") {
+		t.Errorf("printed %q; want what the engine said at last", words.String())
 	}
 	stop(t, start(t, o))
+}
+
+func TestTheEnginesLogIsInOursWhenThatWantsSoMuch(t *testing.T) {
+	var text bytes.Buffer
+	o := options(t, t.TempDir())
+	o.Log = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	e := start(t, o)
+	mustBuild(t, e, buildContext(t, "FROM scratch\nCOPY busybox /busybox\n", nil), newLayout(t), "1700000000")
+	stop(t, e)
+	if !strings.Contains(text.String(), "level=DEBUG msg=engine line=") {
+		t.Errorf("the log is %q; want lines of the engine", text.String())
+	}
 }
 
 func TestADamagedStateIsNamed(t *testing.T) {

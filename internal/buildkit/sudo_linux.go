@@ -47,6 +47,7 @@ type report struct {
 	Answer answer
 	Root   string
 	Fresh  bool
+	PID    int
 }
 
 // acquireBySudo has a broker acquire an engine as root. The link that it hands
@@ -186,7 +187,7 @@ func (r *report) unpack(files []*os.File) (*hold, error) {
 		whence = io.SeekStart
 	}
 	log, err := newJournal(files[1], whence)
-	return &hold{link: l, answer: r.Answer, log: log, root: r.Root, fresh: r.Fresh}, err
+	return &hold{link: l, answer: r.Answer, log: log, root: r.Root, fresh: r.Fresh, pid: r.PID}, err
 }
 
 func asConns(files []*os.File) []syscall.Conn {

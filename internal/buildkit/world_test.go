@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +25,8 @@ import (
 const (
 	worldUser = "imagewright-test"
 	worldID   = 51234
+
+	masked = "masked" // rootless, in a container that hides parts of /proc
 )
 
 var worlds = map[string]map[string]string{
@@ -36,6 +42,12 @@ var worlds = map[string]map[string]string{
 // the world of that name has it, and goes on as its user.
 func enterWorld(args []string) error {
 	world, dir := args[0], args[1]
+	if world == masked {
+		if err := unix.Mount("/dev/null", "/proc/interrupts", "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mask /proc/interrupts: %w", err)
+		}
+		world = Rootless
+	}
 	passwd, err := os.ReadFile("/etc/passwd")
 	if err != nil {
 		return err
@@ -63,7 +75,7 @@ func enterWorld(args []string) error {
 	if err != nil {
 		return err
 	}
-	user := exec.Command(executable, append([]string{"user"}, args...)...)
+	user := exec.Command(executable, append([]string{"user", world}, args[1:]...)...)
 	user.Env = append(os.Environ(), "HOME="+filepath.Join(dir, "home"), "XDG_DATA_HOME=", "USER="+worldUser)
 	user.Dir = filepath.Join(dir, "home")
 	user.Stdout, user.Stderr = os.Stdout, os.Stderr
@@ -86,6 +98,12 @@ func buildAsUser(args []string) error {
 	if err != nil {
 		return errors.Join(err, first.Close())
 	}
+	if world == Sudo {
+		out, sudoErr := exec.Command("sudo", "-n", "cat", fmt.Sprintf("/proc/%d/environ", first.process.Pid)).CombinedOutput()
+		fmt.Printf("environ %q %v\n", out, sudoErr)
+	}
+	status, statusErr := os.ReadFile(fmt.Sprintf("/proc/%d/status", first.process.Pid))
+	fmt.Printf("process 1 of its namespace: %v %v\n", regexp.MustCompile(`NSpid:.*\t1\n`).Match(status), statusErr)
 	if first.Mode() != world || !second.Joined() {
 		err = fmt.Errorf("mode %s, joined: %v; want %s and true", first.Mode(), second.Joined(), world)
 	}
@@ -143,33 +161,42 @@ USER 9:10
 RUN ["/busybox", "sh", "-c", "test \"$(/busybox id -u)\" = 9 && test -r /proc/self/status && : >/dev/null"]
 `
 
-// worldContext is a context that everybody may read, and the digest that root
-// builds of it.
-func worldContext(t *testing.T) (dir, digest string) {
+// worldContext is a context that everybody may read and that needs the
+// certificates in ca, and the digest that root builds of it.
+func worldContext(t *testing.T) (dir, ca, digest string) {
 	t.Helper()
-	dir = buildContext(t, owned, map[string]string{"one.txt": "one\n"})
-	for _, d := range []string{dir, filepath.Dir(dir)} {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "hello")
+	}))
+	t.Cleanup(server.Close)
+	ca = writeCertificate(t, server.Certificate())
+	dir = buildContext(t, owned+"ADD --chmod=644 "+server.URL+"/hello /hello\n", map[string]string{"one.txt": "one\n"})
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(filepath.Dir(ca), 0o755),
+		os.Chmod(filepath.Dir(filepath.Dir(ca)), 0o755), os.Chown(ca, worldID, worldID)); err != nil {
+		t.Fatal(err)
 	}
-	e := start(t, options(t, t.TempDir()))
+	o := options(t, t.TempDir())
+	o.CABundle = ca
+	e := start(t, o)
 	defer stop(t, e)
 	digest, _ = mustBuild(t, e, dir, newLayout(t), "1700000000")
-	return dir, digest
+	return dir, ca, digest
 }
 
 func TestUnderSudoTheEngineAloneIsRoot(t *testing.T) {
 	if _, err := exec.LookPath("sudo"); err != nil {
 		t.Fatal("no sudo on PATH; `make packages-test` installs it")
 	}
-	contextDir, want := worldContext(t)
+	contextDir, ca, want := worldContext(t)
 	dir := t.TempDir()
 	state := filepath.Join(dir, "state")
 	const canary = "canary-77f0"
-	out := inWorld(t, Sudo, dir, contextDir, state, "GITHUB_TOKEN="+canary)
+	out := inWorld(t, Sudo, dir, contextDir, state, "TEST_CA="+ca, "GITHUB_TOKEN="+canary)
 	if strings.Count(out, "built "+want) != 2 {
 		t.Errorf("it says %q; want digest %s, as root builds it, twice", out, want)
+	}
+	if strings.Contains(out, canary) || !strings.Contains(out, "TMPDIR="+state) || strings.Contains(out, "SUDO_USER") {
+		t.Errorf("it says %q; want the engine's environment, with no secret and nothing of sudo's", out)
 	}
 	checkOwner(t, filepath.Join(dir, "home"), worldID)
 	checkOwner(t, filepath.Join(state, "cache.db"), 0)
@@ -182,14 +209,21 @@ func TestARootlessEngineBuildsTheSameImage(t *testing.T) {
 	if _, err := exec.LookPath("newuidmap"); err != nil {
 		t.Fatal("no newuidmap on PATH; `make packages-test` installs it (apt: uidmap)")
 	}
-	contextDir, want := worldContext(t)
-	dir := t.TempDir()
-	out := inWorld(t, Rootless, dir, contextDir, "")
-	if strings.Count(out, "built "+want) != 2 {
-		t.Errorf("it says %q; want digest %s, as root builds it, twice", out, want)
-	}
-	if state := filepath.Join(dir, "home", ".local", "share", "imagewright"); !strings.Contains(out, "state "+state+"\n") {
-		t.Errorf("it says %q; want the state in %s", out, state)
+	contextDir, ca, want := worldContext(t)
+	for _, world := range []string{Rootless, masked} {
+		t.Run(world, func(t *testing.T) {
+			dir := t.TempDir()
+			out := inWorld(t, world, dir, contextDir, "", "TEST_CA="+ca)
+			if strings.Count(out, "built "+want) != 2 {
+				t.Errorf("it says %q; want digest %s, as root builds it, twice", out, want)
+			}
+			if own := fmt.Sprintf("process 1 of its namespace: %v", world != masked); !strings.Contains(out, own) {
+				t.Errorf("it says %q; want %q", out, own)
+			}
+			if state := filepath.Join(dir, "home", ".local", "share", "imagewright"); !strings.Contains(out, "state "+state+"\n") {
+				t.Errorf("it says %q; want the state in %s", out, state)
+			}
+		})
 	}
 }
 

@@ -93,23 +93,26 @@ func checkWorkspace(workspace string) error {
 	return nil
 }
 
-// handOver gives what root made in the workspace to the checkout's owner. Root's
-// files in a checkout of another user break the runner's next checkout
-// (https://github.com/actions/checkout/issues/211). A workspace elsewhere is
-// left alone.
-func (j *Job) handOver() error {
-	if rel, err := filepath.Rel(j.Dir, j.Workspace); os.Geteuid() != 0 || err != nil || !filepath.IsLocal(rel) {
+// handOver gives what root made in the workspace to the checkout's owner.
+func (j *Job) handOver() error { return j.HandOver(j.Workspace) }
+
+// HandOver gives what root made at path, and below it, to the checkout's owner.
+// Root's files in a checkout of another user break the runner's next checkout
+// (https://github.com/actions/checkout/issues/211). What is outside the checkout
+// is left alone. The workspace is handed over at a step's end in any case.
+func (j *Job) HandOver(path string) error {
+	if rel, err := filepath.Rel(j.Dir, path); os.Geteuid() != 0 || err != nil || !filepath.IsLocal(rel) {
 		return nil
 	}
 	info, err := os.Stat(j.Dir)
 	if err != nil {
-		return fmt.Errorf("hand over the workspace: %w", err)
+		return fmt.Errorf("hand over %s: %w", j.Rel(path), err)
 	}
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owner.Uid == 0 {
 		return nil
 	}
-	err = filepath.WalkDir(j.Workspace, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -123,7 +126,7 @@ func (j *Job) handOver() error {
 		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
 	})
 	if err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("hand over the workspace: %w", err)
+		return fmt.Errorf("hand over %s: %w", j.Rel(path), err)
 	}
 	return nil
 }

@@ -121,30 +121,17 @@ func (s *Step) build(ctx context.Context, job *step.Job) (err error) {
 	if b.session, err = s.session(job, p); err != nil {
 		return err
 	}
-	last, err := lastDigest(job.Workspace)
+	if s.inputs.Call != "build" {
+		return s.call(ctx, b)
+	}
+	last, err := b.prepare(stateDir(job, &s.inputs))
 	if err != nil {
-		return err
-	}
-	if b.layout, err = image.CreateLayout(filepath.Join(job.Workspace, "image")); err != nil {
-		return err
-	}
-	b.store = buildkit.LayoutStore(b.layout)
-	b.memory = image.OpenMemory(filepath.Join(stateDir(job, &s.inputs), "normal-layers.json"))
-	b.incoming = buildkit.LayoutStore(image.Incoming{Layout: b.layout, Memory: b.memory})
-	if b.files, err = p.outputs.exports(p.date, job.Stdout); err != nil {
 		return err
 	}
 	defer p.outputs.discard()
 	nodes, err := s.open(ctx, job, p)
 	if err != nil {
 		return err
-	}
-	if request := s.inputs.Call; request != "build" {
-		answer, err := b.call(ctx, nodes[0], request)
-		if err = errors.Join(err, closeAll(nodes)); err != nil {
-			return err
-		}
-		return answer.tell(job)
 	}
 	parts, err := b.run(ctx, nodes)
 	if err != nil {
@@ -160,6 +147,35 @@ func (s *Step) build(ctx context.Context, job *step.Job) (err error) {
 	made.Took = time.Since(begun)
 	made.Steps, made.Cached = b.watcher.steps()
 	return b.finish(ctx, made, last)
+}
+
+// call asks the frontend for what the input call says, and builds nothing.
+func (s *Step) call(ctx context.Context, b *building) error {
+	nodes, err := s.open(ctx, b.job, b.plan)
+	if err != nil {
+		return err
+	}
+	answer, err := b.call(ctx, nodes[0], s.inputs.Call)
+	if err = errors.Join(err, closeAll(nodes)); err != nil {
+		return err
+	}
+	return answer.tell(b.job)
+}
+
+// prepare opens what the build writes to, with what is remembered in state, and
+// returns the digest of the image that stands there.
+func (b *building) prepare(state string) (last string, err error) {
+	if last, err = lastDigest(b.job.Workspace); err != nil {
+		return "", err
+	}
+	if b.layout, err = image.CreateLayout(filepath.Join(b.job.Workspace, "image")); err != nil {
+		return "", err
+	}
+	b.memory = image.OpenMemory(filepath.Join(state, "normal-layers.json"))
+	b.store = buildkit.LayoutStore(b.layout)
+	b.incoming = buildkit.LayoutStore(image.Incoming{Layout: b.layout, Memory: b.memory})
+	b.files, err = b.plan.outputs.exports(b.plan.date, b.job.Stdout)
+	return last, err
 }
 
 // finish keeps what was made, and tells of it.
@@ -181,7 +197,14 @@ func (b *building) finish(ctx context.Context, made result, last string) error {
 	if err := b.plan.outputs.write(ctx, b.layout, made.Root); err != nil {
 		return err
 	}
-	return made.tell(b.job, last != made.Root.Digest.String())
+	if err := b.plan.outputs.handOver(b.job.HandOver); err != nil {
+		return err
+	}
+	if err := made.tell(b.job, last != made.Root.Digest.String()); err != nil || b.plan.outputs.toStdout() {
+		return err
+	}
+	_, err = fmt.Fprintln(b.job.Stdout, made.Root.Digest)
+	return err
 }
 
 // session is what a builder may ask this process for while it builds: the

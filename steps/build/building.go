@@ -3,6 +3,7 @@ package build
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -105,14 +106,16 @@ func (b *building) call(ctx context.Context, n *node, request string) (answer ca
 }
 
 // part has n build its part.
-func (b *building) part(ctx context.Context, n *node, known *digests, statuses chan *client.SolveStatus) (part, error) {
+func (b *building) part(ctx context.Context, n *node, known *digests, statuses chan *client.SolveStatus) (made part, err error) {
 	target := n.target(b)
+	if target.clean != nil {
+		defer func() { err = errors.Join(err, target.clean(context.WithoutCancel(ctx))) }()
+	}
 	s := &solver{
 		client: n.Client, plan: b.plan, platforms: n.platforms, session: b.session, known: known,
 		exports: append([]client.ExportEntry{target.export}, b.files...),
 	}
-	made := part{node: n}
-	var err error
+	made.node = n
 	if made.response, err = s.solve(ctx, statuses); err != nil {
 		return made, n.Lost(ctx, err)
 	}

@@ -112,8 +112,9 @@ type memoryFS map[string][]byte
 
 // Walk implements fsutil.FS.
 func (m memoryFS) Walk(_ context.Context, target string, fn fs.WalkDirFunc) error {
+	target = filepath.Clean("/" + target)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		if target != "" && filepath.Clean(target) != name {
+		if target != "/" && target != "/"+name {
 			continue
 		}
 		entry := &fsutil.DirEntryInfo{Stat: &types.Stat{Path: name, Mode: 0o644, Size: int64(len(m[name]))}}

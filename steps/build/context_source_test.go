@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -135,6 +136,21 @@ func TestWhatTheBuilderGetsOfAContext(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// BuildKit asks for a directory by any of these names.
+func TestFilesInMemoryAreFound(t *testing.T) {
+	files := memoryFS{"Dockerfile": []byte("FROM scratch\n"), "other": nil}
+	for target, want := range map[string]int{"": 2, "/": 2, ".": 2, "Dockerfile": 1, "./Dockerfile": 1, "nothing": 0} {
+		found := 0
+		err := files.Walk(t.Context(), target, func(string, fs.DirEntry, error) error { found++; return nil })
+		if err != nil || found != want {
+			t.Errorf("%q: %d files, %v; want %d", target, found, err, want)
+		}
+	}
+	if _, err := files.Open("nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v for what is not there", err)
 	}
 }
 

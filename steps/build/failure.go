@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -135,13 +136,16 @@ func (f *failure) explainRun(err error, exit *gatewaypb.ExitError, w *watcher) {
 	if f.Command != "" {
 		f.Message = shorten(f.Command) + ": " + how
 	}
+	foreign := slices.ContainsFunc(f.Tail, func(line string) bool { return strings.Contains(strings.ToLower(line), "exec format error") })
 	// https://tldp.org/LDP/abs/html/exitcodes.html
-	switch exit.ExitCode {
-	case 126:
+	switch {
+	case foreign:
+		f.hint = "its program is for another architecture; build on a builder for that platform (input builder), or have the kernel emulate it (binfmt_misc, qemu-user-static)"
+	case exit.ExitCode == 126:
 		f.hint = "the shell could not run that file; check its permissions and its architecture"
-	case 127:
+	case exit.ExitCode == 127:
 		f.hint = "the command is not in the image at that point"
-	case 137:
+	case exit.ExitCode == 137:
 		f.hint = "the step was killed, most often for want of memory"
 	}
 }

@@ -76,9 +76,9 @@ func ignoredVariables(getenv func(string) string) []string {
 	if use, err := strconv.ParseBool(getenv("DOCKER_BUILDKIT")); err == nil && !use {
 		notes = append(notes, "DOCKER_BUILDKIT=0 is ignored: BuildKit is what builds here")
 	}
-	for name, input := range map[string]string{"BUILDX_BUILDER": "builder", "DOCKER_DEFAULT_PLATFORM": "platforms"} {
-		if getenv(name) != "" {
-			notes = append(notes, name+" is ignored; the input is "+input)
+	for _, v := range []struct{ name, input string }{{"BUILDX_BUILDER", "builder"}, {"DOCKER_DEFAULT_PLATFORM", "platforms"}} {
+		if getenv(v.name) != "" {
+			notes = append(notes, v.name+" is ignored; the input is "+v.input)
 		}
 	}
 	return notes

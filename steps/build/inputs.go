@@ -22,14 +22,14 @@ type Inputs struct {
 type What struct {
 	Context       string   `name:"context" harmless:"" default:"." placeholder:"DIRECTORY|URL" help:"Build context: a directory, relative to the checkout or absolute, a git address with #REF:SUBDIRECTORY, a tar archive, or - for an archive or a Dockerfile on standard input."`
 	File          string   `name:"file" harmless:"" placeholder:"PATH" help:"Dockerfile, relative to the checkout, wherever it is; Dockerfile in the context when not given."`
-	Target        string   `name:"target" harmless:"" placeholder:"STAGE" help:"Stage to build; the last one when not given."`
-	Env           string   `name:"env" harmless:"" placeholder:"NAME" help:"Environment of imagewright.yaml whose inputs count, such as development."`
-	BuildArgs     []string `name:"build-args" harmless:"" placeholder:"NAME=VALUE" help:"Values for ARG, one a line; they can be read from the image, so never a secret."`
+	Target        string   `name:"target" harmless:"" environment:"set" placeholder:"STAGE" help:"Stage to build; the last one when not given."`
+	Env           string   `name:"env" harmless:"" environment:"pick" placeholder:"NAME" help:"Environment of imagewright.yaml whose inputs count, such as development."`
+	BuildArgs     []string `name:"build-args" harmless:"" environment:"append" placeholder:"NAME=VALUE" help:"Values for ARG, one a line; they can be read from the image, so never a secret."`
 	BuildArgsFile []string `name:"build-args-file" placeholder:"PATH" help:"Files of values for ARG, NAME=VALUE lines; build-args wins over them."`
 	BuildContexts []string `name:"build-contexts" placeholder:"NAME=VALUE" help:"Named contexts, one a line: a directory, docker-image://REFERENCE, oci-layout://PATH with :tag or @digest, or a git or https address."`
-	Labels        []string `name:"labels" harmless:"" placeholder:"NAME=VALUE" help:"Labels of the image, one a line; they win over those that build sets itself."`
+	Labels        []string `name:"labels" harmless:"" environment:"append" placeholder:"NAME=VALUE" help:"Labels of the image, one a line; they win over those that build sets itself."`
 	Annotations   []string `name:"annotations" harmless:"" placeholder:"[LEVEL:]NAME=VALUE" help:"Annotations, one a line; the level is manifest (the default), index, manifest-descriptor or index-descriptor, with [OS/ARCH] behind it for one platform."`
-	Platforms     []string `name:"platforms" harmless:"" list:"csv" placeholder:"OS/ARCH" help:"Platforms to build for; the builder's own when not given."`
+	Platforms     []string `name:"platforms" harmless:"" environment:"set" list:"csv" placeholder:"OS/ARCH" help:"Platforms to build for; the builder's own when not given."`
 }
 
 // How changes the way there, not the image that is wanted.
@@ -68,7 +68,7 @@ type Results struct {
 	Tags              []string `name:"tags" list:"csv" placeholder:"REFERENCE" help:"Names of the image; recorded for push, and written into outputs that carry names."`
 	Outputs           []string `name:"outputs" placeholder:"TYPE=…" help:"Further results, one a line: type=docker, oci or tar with dest=FILE, or type=local with dest=DIRECTORY. The layout is always made."`
 	Push              bool     `name:"push" help:"Only says that imagewright-push should follow: build has no right to push."`
-	Load              bool     `name:"load" help:"Only says that the image is wanted in a Docker engine; an output of type=docker is made for it."`
+	Load              bool     `name:"load" help:"Only says that the image is wanted in a Docker engine: docker.tar in the workspace is for docker load."`
 	Provenance        string   `name:"provenance" placeholder:"true|false|mode=min|mode=max" help:"Record how the image came to be, as an in-toto statement in the workspace's reports."`
 	SBOM              string   `name:"sbom" placeholder:"true|false|generator=IMAGE" help:"Ask imagewright-scan to list the image's packages, or have a generator image do it."`
 	Attests           []string `name:"attests" placeholder:"type=…" help:"Attestations, one a line: type=provenance,… or type=sbom,…; provenance and sbom win over them."`

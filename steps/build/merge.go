@@ -52,30 +52,36 @@ func (s *Step) merge(ctx context.Context, job *step.Job) error {
 		return err
 	}
 	defer closeSources(sources)
-	written, err := sources.record(job)
+	made, err := sources.merge(ctx, job, wanted, annotations)
 	if err != nil {
-		return err
-	}
-	layout, err := image.CreateLayout(filepath.Join(job.Workspace, "image"))
-	if err != nil {
-		return err
-	}
-	root, err := sources.join(ctx, layout, wanted, annotations)
-	if err != nil {
-		return err
-	}
-	made, err := readResult(root, layout, wanted)
-	if err != nil {
-		return err
-	}
-	if written.Attestations, err = sources.writeStatements(job.Workspace, made.Images); err != nil {
-		return err
-	}
-	if err := made.keep(job.Workspace, layout, written); err != nil {
 		return err
 	}
 	made.Took = time.Since(begun)
-	return made.tellMerged(job, len(sources), last != root.Digest.String())
+	return made.tellMerged(job, len(sources), last != made.Root.Digest.String())
+}
+
+// merge makes the sources the image of job's workspace.
+func (m mergeSources) merge(ctx context.Context, job *step.Job, wanted []ocispecs.Platform, annotations []annotation) (result, error) {
+	written, err := m.record(job)
+	if err != nil {
+		return result{}, err
+	}
+	layout, err := image.CreateLayout(filepath.Join(job.Workspace, "image"))
+	if err != nil {
+		return result{}, err
+	}
+	root, err := m.join(ctx, layout, wanted, annotations)
+	if err != nil {
+		return result{}, err
+	}
+	made, err := readResult(root, layout, wanted)
+	if err != nil {
+		return result{}, err
+	}
+	if written.Attestations, err = m.writeStatements(job.Workspace, made.Images); err != nil {
+		return result{}, err
+	}
+	return made, made.keep(job.Workspace, layout, written)
 }
 
 // join copies the images of all sources into layout and returns their root.

@@ -70,6 +70,8 @@ type target struct {
 	export client.ExportEntry
 	// fetch names what export made, in the layout.
 	fetch func(ctx context.Context, response map[string]string) (v1.Descriptor, error)
+	// clean takes away what was made for the way; nil for nothing.
+	clean func(context.Context) error
 	// normal makes of that what our own engine would have made; nil where it did.
 	normal func(ctx context.Context, made v1.Descriptor, bases []baseImage) (v1.Descriptor, error)
 }
@@ -96,10 +98,8 @@ func (n *node) target(b *building) target {
 	// save does.
 	saved := n.Engine.NewImage()
 	t.export = saved.Export()
-	t.fetch = func(ctx context.Context, _ map[string]string) (root v1.Descriptor, err error) {
-		defer func() { err = errors.Join(err, saved.Remove(context.WithoutCancel(ctx))) }()
-		return b.load(ctx, saved)
-	}
+	t.fetch = func(ctx context.Context, _ map[string]string) (v1.Descriptor, error) { return b.load(ctx, saved) }
+	t.clean = saved.Remove
 	return t
 }
 
@@ -246,7 +246,7 @@ func (s *Step) builderOptions(job *step.Job, p *plan) (builder.Options, error) {
 	o := builder.Options{
 		Embedded:   s.engineOptions(job, p.mirrors, p.stateLimit),
 		TLS:        remote.TLS{ServerName: in.ServerName, System: authorities},
-		Privileged: docker.PrivilegedOptions{Image: in.BuilderImage, CABundle: job.CABundle()},
+		Privileged: s.privilegedOptions(job),
 		Remove:     in.BuilderRm,
 		Needs:      docker.Needs{Platforms: platformNames(p.platforms), CacheFrom: cacheTypes(p.cacheFrom), CacheTo: cacheTypes(p.cacheTo), Attest: kinds(p.attestations.attrs)},
 		Environ:    job.Environ,
@@ -269,6 +269,33 @@ func cacheTypes(all []client.CacheOptionsEntry) []string {
 		types = append(types, c.Type)
 	}
 	return types
+}
+
+// privilegedOptions are the inputs that a builder in a container is served with.
+func (s *Step) privilegedOptions(job *step.Job) docker.PrivilegedOptions {
+	in := &s.inputs
+	o := docker.PrivilegedOptions{Image: in.BuilderImage, CABundle: job.CABundle()}
+	for flag, values := range map[string][]string{"--insecure-registries": in.Insecure, "--mirrors": in.Mirrors, "--allow": in.Allow} {
+		for _, value := range values {
+			o.Arguments = append(o.Arguments, flag+"="+value)
+		}
+	}
+	if in.StateMaxSize != "" {
+		o.Arguments = append(o.Arguments, "--state-max-size="+in.StateMaxSize)
+	}
+	if !in.CAInSteps {
+		o.Arguments = append(o.Arguments, "--no-ca-in-steps")
+	}
+	slices.Sort(o.Arguments) // they are part of the builder's name
+	for _, variable := range withProxies(job.Environ, in.Common) {
+		name, value, _ := strings.Cut(variable, "=")
+		proxy := slices.Contains([]string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}, name)
+		// Not one with a password: whoever may use the engine can read it there.
+		if proxy && value != "" && !strings.Contains(value, "@") {
+			o.Environ = append(o.Environ, variable)
+		}
+	}
+	return o
 }
 
 // kinds are the names of the attestations that attrs ask for, which are those of

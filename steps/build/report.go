@@ -19,8 +19,11 @@ const codeQualityFile = "build-codequality.json"
 // failedRule is the name of a failed build among findings.
 const failedRule = "build-failed"
 
-// findings are what err says of lines of the Dockerfile: one or none.
+// findings are what err says of lines of the Dockerfile.
 func findings(err error) []finding.Finding {
+	if warnings, ok := errors.AsType[*checkWarnings](err); ok {
+		return warnings.Found
+	}
 	place, message := finding.Place{}, ""
 	if f, ok := errors.AsType[*failure](err); ok {
 		place, message = finding.Place{File: f.File, Line: f.Line, EndLine: f.EndLine}, f.Message
@@ -47,7 +50,11 @@ func reportFindings(job *step.Job, found []finding.Finding) error {
 		if job.CI.Kind == ci.Terminal {
 			break // the error itself follows in a line, with the same place in front
 		}
-		job.Annotate(ci.Annotation{Level: ci.Error, File: f.Place.File, Line: f.Place.Line, EndLine: f.Place.EndLine, Title: f.Title, Message: f.Message})
+		level := ci.Warning
+		if f.Severity == finding.Critical {
+			level = ci.Error
+		}
+		job.Annotate(ci.Annotation{Level: level, File: f.Place.File, Line: f.Place.Line, EndLine: f.Place.EndLine, Title: f.Title, Message: f.Message})
 	}
 	dir := filepath.Join(job.Workspace, "reports")
 	if err := os.MkdirAll(dir, 0o755); err != nil {

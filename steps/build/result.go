@@ -136,8 +136,7 @@ func (r result) tell(job *step.Job, changed bool) error {
 		r.Root.Digest, strings.Join(r.Platforms, ", "), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
 	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", strings.Join(r.Platforms, ","), "size", units.HumanSize(float64(r.Size)),
 		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
-	_, err = fmt.Fprintln(job.Stdout, r.Root.Digest)
-	return err
+	return nil
 }
 
 // metadata is the builder's answer as buildx's --metadata-file has it: values

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -108,5 +109,43 @@ func TestBadSSHEntriesAreFoundBeforeTheBuild(t *testing.T) {
 		if text := err.Error() + fault.Hint(err); !strings.Contains(text, tc.want) || strings.Contains(text, "s3cr3t") {
 			t.Errorf("%s: error %q, want one that says %q", tc.records, text, tc.want)
 		}
+	}
+}
+
+func fingerprint(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.ParsePrivateKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ssh.FingerprintSHA256(signer.PublicKey())
+}
+
+// printKeys prints the keys of the agent of SSH_AUTH_SOCK, each after it signed
+// something.
+func printKeys(t *testing.T) {
+	conn, err := net.Dial("unix", os.Getenv("SSH_AUTH_SOCK"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := agent.NewClient(conn)
+	keys, err := client.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys {
+		signature, err := client.Sign(key, []byte("text"))
+		if err == nil {
+			err = key.Verify([]byte("text"), signature)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("key", ssh.FingerprintSHA256(key))
 	}
 }

@@ -209,18 +209,21 @@ func TestManifestsCarryNoDefaults(t *testing.T) {
 // decides what is built inside the checkout, and how that is shown.
 func TestWhatAForkMayDecide(t *testing.T) {
 	harmless := map[string]string{
-		"build.context":    "confined to the checkout in such a run",
-		"build.file":       "confined to the checkout in such a run",
-		"build.target":     "the Dockerfile is the fork's anyway",
-		"build.build-args": "the Dockerfile is the fork's anyway",
-		"build.labels":     "the Dockerfile can set them, too",
-		"build.platforms":  "only this machine's own",
-		"build.no-cache":   "costs time only",
-		"build.pull":       "costs time only",
-		"build.network":    "can only take the network away",
-		"build.progress":   "how it looks",
-		"scan.severity":    "what is shown, not what decides",
-		"tag.version-file": "VERSION is the fork's anyway; it may not leave the checkout",
+		"build.context":           "confined to the checkout in such a run",
+		"build.file":              "confined to the checkout in such a run",
+		"build.target":            "the Dockerfile is the fork's anyway",
+		"build.build-args":        "the Dockerfile is the fork's anyway",
+		"build.labels":            "the Dockerfile can set them, too",
+		"build.platforms":         "the Dockerfile could take as long without",
+		"build.env":               "an environment holds only what a fork may set",
+		"build.annotations":       "words beside the labels",
+		"build.no-cache":          "costs time only",
+		"build.no-cache-filters":  "costs time only",
+		"build.pull":              "costs time only",
+		"build.source-date-epoch": "a date in the image",
+		"build.progress":          "how it looks",
+		"scan.severity":           "what is shown, not what decides",
+		"tag.version-file":        "VERSION is the fork's anyway; it may not leave the checkout",
 	}
 	steps, err := describeAll()
 	if err != nil {

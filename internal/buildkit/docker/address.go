@@ -49,7 +49,7 @@ func find(environ map[string]string) (endpoint, error) {
 		var settings struct{ CurrentContext string }
 		err := readJSON(file, &settings)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && config != "" {
-			return endpoint{}, fault.Failed(fmt.Errorf("Docker's settings: %w", err), "set DOCKER_HOST, or repair that file")
+			return endpoint{}, fault.Failed(fmt.Errorf("settings of Docker: %w", err), "set DOCKER_HOST, or repair that file")
 		}
 		name = settings.CurrentContext
 	}
@@ -125,7 +125,12 @@ func (at endpoint) check(by string) error {
 		return fault.Failed(fmt.Errorf("%s: %w", by, err), "accepted are unix:///PATH and tcp://HOST:PORT")
 	}
 	switch url.Scheme {
-	case "unix", "tcp":
+	case "tcp":
+		if strings.Contains(at.host, "@") { // not repeated: there may be a password
+			return fault.Failed(fmt.Errorf("%s: a Docker Engine knows no users", by), "leave the part before @ out")
+		}
+		return nil
+	case "unix":
 		return nil
 	case "ssh":
 		return fault.Failed(fmt.Errorf("%s: a Docker Engine is not reached through ssh", by), "forward its socket (ssh -L), or give a BuildKit there as builder=ssh://…")

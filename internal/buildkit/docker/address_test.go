@@ -90,9 +90,10 @@ func TestWhyNoEngineIsReachedIsSaidWithWhatToDo(t *testing.T) {
 	}{
 		{"no such socket", []string{"DOCKER_HOST=unix:///nowhere/docker.sock"}, "unix:///nowhere/docker.sock: connect: no such file", "-v /var/run/docker.sock"},
 		{"nobody listens", []string{"DOCKER_HOST=unix://" + dead}, "connection refused", "start Docker"},
-		{"another service", []string{"DOCKER_HOST=unix://" + listening}, "Docker Engine at unix://" + listening, "DOCKER_HOST"},
+		{"another service", []string{"DOCKER_HOST=unix://" + listening}, "the Docker Engine at unix://" + listening, "DOCKER_HOST"},
 		{"no host at all", []string{"DOCKER_HOST=/var/run/docker.sock"}, "DOCKER_HOST", "unix:///PATH"},
 		{"ssh", []string{"DOCKER_HOST=ssh://me@there"}, "not reached through ssh", "builder=ssh://"},
+		{"a password", []string{"DOCKER_HOST=tcp://me:hunter2@there:2375"}, "knows no users", "before @"},
 		{"npipe", []string{"DOCKER_HOST=npipe:////./pipe/docker_engine"}, "unknown scheme", "tcp://HOST:PORT"},
 		{"certificates that are missing", []string{"DOCKER_HOST=tcp://127.0.0.1:1", "DOCKER_CERT_PATH=/nowhere"}, "/nowhere/", "DOCKER_CERT_PATH"},
 		{"a context that is missing", []string{"DOCKER_CONTEXT=gone", "DOCKER_CONFIG=" + t.TempDir()}, `docker context "gone" of DOCKER_CONTEXT`, "docker context use"},

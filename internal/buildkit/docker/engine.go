@@ -83,7 +83,7 @@ func Connect(ctx context.Context, o Options) (*Engine, error) {
 		return nil, e.unreachable(err)
 	}
 	if e.api, err = at.client(); err != nil {
-		return nil, fault.Failed(fmt.Errorf("Docker Engine at %s: %w", e.address, err), "see DOCKER_HOST, DOCKER_CERT_PATH and the current docker context")
+		return nil, fault.Failed(fmt.Errorf("the Docker Engine at %s: %w", e.address, err), "see DOCKER_HOST, DOCKER_CERT_PATH and the current docker context")
 	}
 	if err := e.introduce(ctx); err != nil {
 		return nil, errors.Join(err, e.api.Close())
@@ -102,7 +102,7 @@ func (e *Engine) introduce(ctx context.Context) error {
 		return e.unreachable(err)
 	}
 	if info.Info.OSType != "linux" {
-		return fault.Failed(fmt.Errorf("Docker Engine at %s runs %.20q containers; Linux ones are built here", e.address, info.Info.OSType), "switch it to Linux containers")
+		return fault.Failed(fmt.Errorf("the Docker Engine at %s runs %.20q containers; Linux ones are built here", e.address, info.Info.OSType), "switch it to Linux containers")
 	}
 	e.version = info.Info.ServerVersion
 	e.store = Classic
@@ -127,7 +127,7 @@ func (e *Engine) unreachable(err error) error {
 	if dial, ok := errors.AsType[*net.OpError](err); ok {
 		err = dial.Err // it names the address again
 	}
-	return fault.Failed(fmt.Errorf("Docker Engine at %s: %w", e.address, err), hint)
+	return fault.Failed(fmt.Errorf("the Docker Engine at %s: %w", e.address, err), hint)
 }
 
 // Address returns where the engine is, as DOCKER_HOST has it.
@@ -153,7 +153,7 @@ func (e *Engine) Client(ctx context.Context) (*bkclient.Client, error) {
 			return e.api.DialHijack(ctx, "/session", proto, meta)
 		}))
 	if err != nil {
-		return nil, fmt.Errorf("Docker Engine at %s: %w", e.address, err)
+		return nil, fmt.Errorf("the Docker Engine at %s: %w", e.address, err)
 	}
 	if err := answers(ctx, c); err != nil {
 		return nil, fault.Failed(errors.Join(fmt.Errorf("BuildKit of the Docker Engine at %s: %w", e.address, err), c.Close()),

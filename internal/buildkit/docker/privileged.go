@@ -132,9 +132,8 @@ func (e *Engine) RemovePrivileged(ctx context.Context, o PrivilegedOptions) erro
 
 // builder works out what builder o is about.
 func (e *Engine) builder(ctx context.Context, o PrivilegedOptions) (*builder, error) {
-	b := &builder{engine: e, options: o, program: o.Program}
 	o.Network = cmp.Or(o.Network, "host")
-	b.options = o
+	b := &builder{engine: e, options: o, program: o.Program}
 	var err error
 	if o.Image != "" {
 		b.program = cmp.Or(b.program, "imagewright-build")

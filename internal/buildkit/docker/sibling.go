@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +93,8 @@ func stateOf(c container.InspectResponse) container.ContainerState {
 // create makes and starts the container.
 func (b *builder) create(ctx context.Context) (string, error) {
 	api, labels := b.engine.api, map[string]string{builderLabel: b.key}
-	command := append([]string{"serve", "--addr=" + builderSocket, "--state-dir=" + builderState}, b.options.Arguments...)
+	// Which rights a build gets, its own input allow decides; nobody else is served.
+	command := append([]string{"serve", "--addr=" + builderSocket, "--state-dir=" + builderState, "--allow=network.host,security.insecure,device"}, b.options.Arguments...)
 	if b.ca != nil {
 		command = append(command, "--ca-bundle="+builderCA)
 	}
@@ -169,7 +169,7 @@ func archive(path string, content []byte) (io.Reader, error) {
 	to := tar.NewWriter(&out)
 	path = strings.TrimPrefix(path, "/")
 	for i, parts := 1, strings.Split(path, "/"); i < len(parts); i++ {
-		dir := strings.Join(slices.Clone(parts[:i]), "/") + "/"
+		dir := strings.Join(parts[:i], "/") + "/"
 		if err := to.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755}); err != nil {
 			return nil, err
 		}

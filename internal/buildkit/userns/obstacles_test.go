@@ -57,7 +57,7 @@ func TestTheErrorNamesTheCauseAndItsFix(t *testing.T) {
 				p.Path = openDir(t)
 				copyFile(t, lookPath(t, "newuidmap"), p.Path, 0o755)
 			},
-			[]string{"mapper"}, "neither the set-user-ID bit nor a capability", "chmod u+s /tmp/",
+			[]string{"mapper"}, "neither the set-user-ID bit nor a capability", "chmod u+s /",
 		}, {
 			"no line in either file",
 			func(t *testing.T, p *place) {
