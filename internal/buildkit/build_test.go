@@ -149,7 +149,7 @@ func layerNames(t *testing.T, l *image.Layout, layer v1.Descriptor) []string {
 			t.Fatal(err)
 		}
 		names = append(names, h.Name)
-		if h.ModTime.After(layerTime()) || !h.AccessTime.IsZero() && h.AccessTime.Unix() != 0 || h.Uname != "" {
+		if h.ModTime.After(image.LayerTime()) || !h.AccessTime.IsZero() && h.AccessTime.Unix() != 0 || h.Uname != "" {
 			t.Errorf("%s: modified %s, read %s, owner %q; want 1980 or before, none, none", h.Name, h.ModTime, h.AccessTime, h.Uname)
 		}
 	}

@@ -1,14 +1,11 @@
 package buildkit
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/diff"
@@ -16,26 +13,12 @@ import (
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/containerd/v2/pkg/labels"
 	"github.com/containerd/errdefs"
-	"github.com/klauspost/pgzip"
 	"github.com/moby/buildkit/util/overlay"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/imagewright/imagewright/internal/image"
 )
-
-const (
-	// gzipBlock is what one core compresses at a time, in bytes. The output
-	// depends on it, but not on the number of cores: changing it changes the
-	// digest of every layer.
-	gzipBlock = 1 << 20
-
-	// writeBuffer gathers the tar's many small writes, in bytes.
-	writeBuffer = 128 << 10
-)
-
-// layerTime is the latest time a file in a layer has: everything a build makes
-// is newer, and gets this. 1980, not 1970, because zip, and with it jar, cannot
-// say anything earlier.
-func layerTime() time.Time { return time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // differ makes a layer's blob from a snapshot. Its bytes depend on the content
 // of the layer alone: not on when, where or from which cache it was built.
@@ -105,27 +88,15 @@ func (d *differ) commit(ctx context.Context, w content.Writer, media string, pla
 // writeLayer writes the layer that leads from lower to upper, compressed or
 // not, and returns the digest of it uncompressed.
 func writeLayer(ctx context.Context, to io.Writer, compress bool, lower, upper []mount.Mount) (digest.Digest, error) {
-	out := bufio.NewWriterSize(to, writeBuffer)
-	hash := digest.SHA256.Digester()
-	var stream io.Writer = out
-	var packer *pgzip.Writer
-	if compress {
-		packer = pgzip.NewWriter(out)
-		if err := packer.SetConcurrency(gzipBlock, runtime.GOMAXPROCS(0)); err != nil {
-			return "", err
-		}
-		stream = packer
-	}
-	tar := bufio.NewWriterSize(&cancelled{ctx, io.MultiWriter(stream, hash.Hash())}, writeBuffer)
-	err := writeTar(ctx, tar, lower, upper)
-	err = errors.Join(err, tar.Flush())
-	if packer != nil {
-		err = errors.Join(err, packer.Close()) // also ends its goroutines
-	}
-	if err := errors.Join(err, out.Flush()); err != nil {
+	packer, err := image.NewPacker(to, compress)
+	if err != nil {
 		return "", err
 	}
-	return hash.Digest(), nil
+	err = writeTar(ctx, &cancelled{ctx, packer}, lower, upper)
+	if err := errors.Join(err, packer.Close()); err != nil { // Close also ends its goroutines
+		return "", err
+	}
+	return digest.Digest(packer.DiffID().String()), nil
 }
 
 // writeTar writes the changes from lower to upper. In an overlay they are in
@@ -134,7 +105,7 @@ func writeTar(ctx context.Context, w io.Writer, lower, upper []mount.Mount) erro
 	if upperdir, err := overlay.GetUpperdir(lower, upper); err == nil {
 		return writeUpperdir(ctx, w, upperdir, lower)
 	}
-	latest := layerTime()
+	latest := image.LayerTime()
 	return mount.WithTempMount(ctx, lower, func(lowerRoot string) error {
 		return mount.WithReadonlyTempMount(ctx, upper, func(upperRoot string) error {
 			return archive.WriteDiff(ctx, w, lowerRoot, upperRoot, archive.WithSourceDateEpoch(&latest))
@@ -154,7 +125,7 @@ func writeUpperdir(ctx context.Context, w io.Writer, upperdir string, lower []mo
 	view := []mount.Mount{{Type: "overlay", Source: "overlay", Options: viewOptions(upperdir, empty)}}
 	return mount.WithTempMount(ctx, lower, func(lowerRoot string) error {
 		return mount.WithTempMount(ctx, view, func(viewRoot string) error {
-			tar := archive.NewChangeWriter(w, viewRoot, archive.WithModTimeUpperBound(layerTime()))
+			tar := archive.NewChangeWriter(w, viewRoot, archive.WithModTimeUpperBound(image.LayerTime()))
 			err := overlay.Changes(ctx, tar.HandleChange, upperdir, viewRoot, lowerRoot)
 			return errors.Join(err, tar.Close())
 		})

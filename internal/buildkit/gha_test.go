@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,18 +24,12 @@ RUN ["/bin/busybox", "touch", "/done"]
 // inGitHub has a build read and write the cache of s.
 func inGitHub(s *ghatest.Server, more map[string]string) func(*client.SolveOpt) {
 	return func(o *client.SolveOpt) {
-		entry := func(extra map[string]string) []client.CacheOptionsEntry {
-			attrs := map[string]string{"token": s.Token, "url_v2": s.URL, "scope": "app"}
-			for k, v := range extra {
-				attrs[k] = v
-			}
+		entry := func() []client.CacheOptionsEntry {
+			attrs := map[string]string{"token": s.Token, "url_v2": s.URL, "scope": "app", "mode": "max"}
+			maps.Copy(attrs, more)
 			return []client.CacheOptionsEntry{{Type: "gha", Attrs: attrs}}
 		}
-		o.CacheImports = entry(nil)
-		o.CacheExports = entry(map[string]string{"mode": "max"})
-		for k, v := range more {
-			o.CacheExports[0].Attrs[k] = v
-		}
+		o.CacheImports, o.CacheExports = entry(), entry()
 	}
 }
 
@@ -110,9 +105,7 @@ func TestATroubledCacheOfGitHubFailsNoBuildThatIgnoresIt(t *testing.T) {
 				t.Errorf("the build ends with %v; want an error with %q", strict.err, tc.want)
 			}
 			lenient := map[string]string{"ignore-error": "true"}
-			for k, v := range tc.more {
-				lenient[k] = v
-			}
+			maps.Copy(lenient, tc.more)
 			s := solve(t, e, dir, inGitHub(github, lenient))
 			if s.err != nil && tc.name != "an expired token" { // that is a mistake, not a trouble
 				t.Errorf("with ignore-error the build ends with %v", s.err)
