@@ -14,7 +14,7 @@ LDFLAGS := -s -w -X github.com/imagewright/imagewright/internal/step.version=$(V
 TOOLS   := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo generate lint tools clean bench-rebuild packages-demo packages-test
+.PHONY: help build test demo generate lint tools clean bench-build bench-rebuild packages-demo packages-test
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ generate: ## actions/, gitlab-templates/ and docs/inputs, from the declared inpu
 
 # Folders of Go source that are ours; bin, .cache and .demo hold other people's.
 SOURCE := $(wildcard steps internal test bench examples)
+
+bench-build: packages-demo build $(TOOLS)/.registry $(TOOLS)/.buildkit ## start, size and small builds against buildkitd and buildctl (BENCH_RUNS=9)
+	go build -tags caches -ldflags '$(LDFLAGS)' -o $(TOOLS)/imagewright-build-caches ./steps/build/imagewright-build
+	go build -o $(TOOLS)/bench-build ./bench/build
+	@$(TOOLS)/bench-build $(if $(BENCH_RUNS),-runs '$(BENCH_RUNS)')
 
 bench-rebuild: packages-demo build $(TOOLS)/.registry ## a rebuild after a small change against docker build (needs docker.io; BENCH_RUNS=9)
 	go build -o $(TOOLS)/bench-rebuild ./bench/rebuild

@@ -215,7 +215,7 @@ func (w *watch) look(p process) {
 	if !strings.Contains(w.names, p.arguments) {
 		w.names += p.arguments + "\n"
 	}
-	if w.handed != "" && runs(p, w.handed) {
+	if w.handed != "" && under(&p, w.handed) {
 		return
 	}
 	if name := findForm(w.wanted, p.arguments); name != "" {
@@ -231,10 +231,16 @@ func (w *watch) look(p process) {
 	}
 }
 
-// runs tells whether p is a program, or a shell's script, whose name begins so.
-func runs(p process, name string) bool {
-	arguments := strings.SplitN(p.arguments, "\x00", 3)
-	return slices.ContainsFunc(arguments[:min(2, len(arguments))], func(a string) bool {
-		return strings.HasPrefix(filepath.Base(a), name)
-	})
+// under tells whether p, or one it comes from, is a program or a shell's script
+// whose name begins so.
+func under(p *process, name string) bool {
+	for ; p != nil; p = p.parent {
+		arguments := strings.SplitN(p.arguments, "\x00", 3)
+		if slices.ContainsFunc(arguments[:min(2, len(arguments))], func(a string) bool {
+			return strings.HasPrefix(filepath.Base(a), name)
+		}) {
+			return true
+		}
+	}
+	return false
 }

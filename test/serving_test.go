@@ -18,8 +18,9 @@ import (
 // is, on this machine's loopback.
 func servingCommands() map[string]command {
 	return map[string]command{
-		"serve-files": serveFiles,
-		"serve-git":   serveGit,
+		"serve-files":   serveFiles,
+		"serve-git":     serveGit,
+		"serve-git-ssh": serveGitSSH,
 	}
 }
 

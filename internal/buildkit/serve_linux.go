@@ -104,7 +104,7 @@ func serve(l *link) error {
 	introduce(s.Verbose)
 	e, door, err := s.begin(files)
 	if err != nil {
-		return errors.Join(err, l.send(answer{Error: err.Error(), Hint: fault.Hint(err)}))
+		return errors.Join(err, l.send(answer{Error: err.Error(), Hint: fault.Hint(err), Full: errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)}))
 	}
 	server := newServer()
 	e.controller.Register(server)

@@ -80,6 +80,7 @@ func sameSet(a, b []string) bool {
 type answer struct {
 	Error       string
 	Hint        string
+	Full        bool // the disk that the state is on, which is that error
 	Snapshotter string
 
 	// Holder and Differs say who uses the engine, and in what the setup of this

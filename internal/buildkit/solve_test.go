@@ -65,19 +65,23 @@ func solve(t *testing.T, e *Engine, dir string, change func(*client.SolveOpt)) s
 }
 
 func (s *solved) watch(status <-chan *client.SolveStatus) {
-	seen := map[string]bool{}
+	last, cached := map[string]*client.Vertex{}, map[string]bool{} // by step
 	for part := range status {
 		for _, l := range part.Logs {
 			s.log += string(l.Data)
 		}
 		for _, v := range part.Vertexes {
+			id := v.Digest.String()
+			last[id] = v
+			cached[id] = cached[id] || v.Cached // later it may be fetched, which looks like a run
 			if v.Error != "" {
 				s.log += fmt.Sprintf("%s: %s\n", v.Name, v.Error)
 			}
-			if id := v.Digest.String(); v.Completed != nil && !v.Cached && !seen[id] {
-				seen[id] = true
-				s.ran = append(s.ran, v.Name)
-			}
+		}
+	}
+	for id, v := range last {
+		if v.Completed != nil && !cached[id] {
+			s.ran = append(s.ran, v.Name)
 		}
 	}
 }

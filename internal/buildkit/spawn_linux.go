@@ -81,6 +81,14 @@ func (d *deathbed) Error() string { return d.err.Error() }
 // Unwrap returns why.
 func (d *deathbed) Unwrap() error { return d.err }
 
+// fullDisk is what an engine says for whose state there is no room.
+type fullDisk string
+
+func (f fullDisk) Error() string { return string(f) }
+
+// Unwrap returns what the kernel said to the engine.
+func (f fullDisk) Unwrap() error { return unix.ENOSPC }
+
 // hello sets the engine up and waits for its answer.
 func (h *hold) hello(ctx context.Context, s setup, files []*os.File) error {
 	if err := h.link.send(s, asConns(files)...); err != nil && !errors.Is(err, unix.EPIPE) {
@@ -94,6 +102,8 @@ func (h *hold) hello(ctx context.Context, s setup, files []*os.File) error {
 		return fault.Failed(fmt.Errorf("the engine died: %w", h.child.err), stateHint(s.Root))
 	case err != nil:
 		return err
+	case h.answer.Full:
+		return fullDisk(h.answer.Error)
 	case h.answer.Error != "":
 		return fault.Failed(errors.New(h.answer.Error), h.answer.Hint)
 	}

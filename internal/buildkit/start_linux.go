@@ -13,7 +13,9 @@ import (
 	"sync"
 
 	"github.com/imagewright/imagewright/internal/ci"
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/moby/buildkit/client"
+	"golang.org/x/sys/unix"
 )
 
 const rootHint = "run it as root (sudo), or in a container started with --privileged"
@@ -51,9 +53,12 @@ type Engine struct {
 func Start(ctx context.Context, o Options) (*Engine, error) {
 	e, err := open(ctx, o.filled())
 	if err != nil {
-		return nil, fmt.Errorf("start BuildKit: %w", err)
+		err = fmt.Errorf("start BuildKit: %w", err)
 	}
-	return e, nil
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = fault.Failed(err, "free some space there, or give the builder's state another place with state-dir")
+	}
+	return e, err
 }
 
 func open(ctx context.Context, o Options) (*Engine, error) {

@@ -143,6 +143,10 @@ func (j *Job) Group(title string) (end func()) { return j.emitter.Group(title) }
 // line of it can become a command of the CI.
 func (j *Job) Untrusted() io.Writer { return j.emitter.Shield(j.Stderr) }
 
+// UntrustedResult is Untrusted for results: CIs look for commands on standard
+// output too.
+func (j *Job) UntrustedResult() io.Writer { return j.emitter.Shield(j.Stdout) }
+
 // Rel returns path as outputs and reports name it: relative to the checkout,
 // because a container's own absolute paths mean nothing to the next step.
 func (j *Job) Rel(path string) string {

@@ -102,7 +102,7 @@ func (s *Step) plan(ctx context.Context, job *step.Job) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, secret := range p.secrets {
+	for _, secret := range p.hidden() {
 		job.Mask(string(secret))
 	}
 	return p, nil
@@ -114,7 +114,7 @@ func (s *Step) build(ctx context.Context, job *step.Job) (err error) {
 	if err != nil {
 		return err
 	}
-	b := &building{job: job, plan: p, watcher: newWatcher(p.secrets)}
+	b := &building{job: job, plan: p, watcher: newWatcher(p.hidden())}
 	if b.display, err = newDisplay(s.inputs.Progress, job.Untrusted(), step.Terminal(job.Stderr)); err != nil {
 		return err
 	}

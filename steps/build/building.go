@@ -158,20 +158,29 @@ func (b *building) assemble(parts []part) (result, error) {
 		return slices.IndexFunc(wanted, func(p ocispecs.Platform) bool { return platforms.Only(p).Match(ociPlatform(*d.Platform)) })
 	}
 	slices.SortStableFunc(images, func(x, y v1.Descriptor) int { return place(x) - place(y) })
-	for i, d := range images {
-		images[i].Annotations = annotationsOf(b.plan.annotations, exptypes.AnnotationManifestDescriptor, d.Platform)
-	}
-	root, err := image.Assemble(b.layout, images, annotationsOf(b.plan.annotations, exptypes.AnnotationIndex, nil))
+	root, err := annotatedRoot(b.layout, images, b.plan.annotations)
 	if err != nil {
 		return result{}, err
-	}
-	if len(images) > 1 {
-		root.Annotations = annotationsOf(b.plan.annotations, exptypes.AnnotationIndexDescriptor, nil)
 	}
 	made, err := readResult(root, b.layout, wanted)
 	made.Materials, made.Attestations = materials, statements
 	made.response = parts[0].response
 	return made, err
+}
+
+// annotatedRoot makes one root of images, with the annotations that stand
+// outside of them.
+func annotatedRoot(layout *image.Layout, images []v1.Descriptor, all []annotation) (v1.Descriptor, error) {
+	for i, d := range images {
+		if own := annotationsOf(all, exptypes.AnnotationManifestDescriptor, d.Platform); own != nil {
+			images[i].Annotations = own // else those it came with
+		}
+	}
+	root, err := image.Assemble(layout, images, annotationsOf(all, exptypes.AnnotationIndex, nil))
+	if err == nil && len(images) > 1 {
+		root.Annotations = annotationsOf(all, exptypes.AnnotationIndexDescriptor, nil)
+	}
+	return root, err
 }
 
 // materials are the images that p was made from.

@@ -132,7 +132,7 @@ func whole(results *lint.LintResults) error {
 
 // tell prints the answer and returns what it means.
 func (c called) tell(job *step.Job) error {
-	if _, err := io.WriteString(job.Stdout, c.text); err != nil {
+	if _, err := io.WriteString(job.UntrustedResult(), c.text); err != nil {
 		return err
 	}
 	return c.err

@@ -92,10 +92,11 @@ func (a *address) keep(user *url.Userinfo) error {
 	}
 	a.Secrets = map[string][]byte{id: []byte(scheme + coded)}
 	a.Masked = append(a.Masked, coded)
+	const minTokenBytes = 12 // what is shorter is a user's name, and would blacken half the log
 	if password != "" {
 		a.Masked = append(a.Masked, password)
-	} else {
-		a.Masked = append(a.Masked, user.Username()) // GitHub takes a token there
+	} else if name := user.Username(); len(name) >= minTokenBytes { // GitHub takes a token there
+		a.Masked = append(a.Masked, name)
 	}
 	return nil
 }

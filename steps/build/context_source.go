@@ -107,7 +107,11 @@ func (c buildContext) facts(own facts) facts {
 	if c.Address == nil || c.Own {
 		return own
 	}
-	return c.Address.facts()
+	theirs := c.Address.facts()
+	if theirs.Revision == own.Revision && theirs.Repository == own.Repository {
+		return own
+	}
+	return theirs
 }
 
 // attrs are the frontend's attributes that say where the context and d are.
@@ -180,5 +184,17 @@ func gitSecrets(addresses []*address, token string, own facts, given map[string]
 		_, exists := given[id]
 		return exists
 	})
+	return all
+}
+
+// hidden are all texts of p that must show nowhere: its secrets, by id, and what
+// else was in addresses.
+func (p *plan) hidden() map[string][]byte {
+	all := maps.Clone(p.secrets)
+	for i, a := range p.addresses {
+		for j, text := range a.Masked {
+			all[fmt.Sprint("address ", i, " ", j)] = []byte(text)
+		}
+	}
 	return all
 }

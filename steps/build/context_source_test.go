@@ -226,6 +226,26 @@ func TestContextsThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestFactsAreThoseOfTheRepositoryThatIsBuilt(t *testing.T) {
+	const commit, other = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
+	own := facts{Repository: "https://example.org/acme/app", Revision: commit, Ref: "refs/heads/main", Date: noDate}
+	for value, want := range map[string]facts{
+		"https://example.org/acme/app.git#" + commit: own,
+		"https://example.org/acme/app.git#" + other:  {Repository: own.Repository, Revision: other},
+		"https://example.org/acme/lib.git#" + commit: {Repository: "https://example.org/acme/lib", Revision: commit},
+		"https://example.org/acme/app.git#main":      {Repository: own.Repository},
+		"https://example.org/app.tar":                {},
+	} {
+		a, err := parseAddress(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (buildContext{Address: a}).facts(own); got != want {
+			t.Errorf("%s: facts are %+v, want %+v", value, got, want)
+		}
+	}
+}
+
 func TestForksMayNameTheirOwnCommit(t *testing.T) {
 	s := around(t.TempDir())
 	s.fork, s.facts.Repository = true, "https://example.org/acme/app"

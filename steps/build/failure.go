@@ -136,10 +136,14 @@ func (f *failure) explainRun(err error, exit *gatewaypb.ExitError, w *watcher) {
 	if f.Command != "" {
 		f.Message = shorten(f.Command) + ": " + how
 	}
-	foreign := slices.ContainsFunc(f.Tail, func(line string) bool { return strings.Contains(strings.ToLower(line), "exec format error") })
+	said := func(what string) bool {
+		return slices.ContainsFunc(f.Tail, func(line string) bool { return strings.Contains(strings.ToLower(line), what) })
+	}
 	// https://tldp.org/LDP/abs/html/exitcodes.html
 	switch {
-	case foreign:
+	case said(fullDisk):
+		f.hint = makeRoom
+	case said("exec format error"):
 		f.hint = "its program is for another architecture; build on a builder for that platform (input builder), or have the kernel emulate it (binfmt_misc, qemu-user-static)"
 	case exit.ExitCode == 126:
 		f.hint = "the shell could not run that file; check its permissions and its architecture"
@@ -168,6 +172,12 @@ var (
 	wrapped   = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
 )
 
+// fullDisk is how the kernel says it, to the engine as to a step.
+const (
+	fullDisk = "no space left on device"
+	makeRoom = "free some disk space, or lower state-max-size"
+)
+
 const login = "give registry, username and password, or log in with DOCKER_CONFIG"
 
 // reason says in one sentence why a build failed, and what to do.
@@ -177,8 +187,12 @@ func reason(err error) (message, hint string) {
 		text = text[at[1]:]
 	}
 	text = strings.TrimPrefix(text, "failed to solve: ")
+	text = strings.TrimPrefix(text, grpcerrors.Code(err).String()+": ")
 	if m := missing.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("%s is not in the build context", m[1]), "it is missing, misspelt, or kept out by .dockerignore"
+	}
+	if what, hint := contextReason(text); what != "" {
+		return what, hint
 	}
 	own := wrapped.ReplaceAllString(text, "") // of this process's answer to the engine, if that is what failed
 	if m := resolving.FindStringSubmatch(text); m != nil && own == text {
@@ -191,8 +205,8 @@ func reason(err error) (message, hint string) {
 	case codes.PermissionDenied:
 		return text, "its login challenge would send the password there; if that is meant, name that host in insecure-registries"
 	}
-	if strings.Contains(text, "no space left on device") {
-		return text, "free some disk space, or lower state-max-size"
+	if strings.Contains(text, fullDisk) {
+		return text, makeRoom
 	}
 	if what, hint := transportReason(text); what != "" {
 		return what, hint

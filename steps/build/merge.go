@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/platforms"
 	"github.com/docker/go-units"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imagewright/imagewright/internal/ci"
@@ -98,16 +97,7 @@ func (m mergeSources) join(ctx context.Context, layout *image.Layout, wanted []o
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	for i, d := range images {
-		if a := annotationsOf(annotations, exptypes.AnnotationManifestDescriptor, d.Platform); a != nil {
-			images[i].Annotations = a
-		}
-	}
-	root, err := image.Assemble(layout, images, annotationsOf(annotations, exptypes.AnnotationIndex, nil))
-	if err == nil && len(images) > 1 {
-		root.Annotations = annotationsOf(annotations, exptypes.AnnotationIndexDescriptor, nil)
-	}
-	return root, err
+	return annotatedRoot(layout, images, annotations)
 }
 
 // arrange returns images in the order of wanted, which names them all; in their

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -105,7 +106,7 @@ func (p *plan) readSources(in *Inputs, s surroundings) (err error) {
 		return err
 	}
 	p.facts = p.context.facts(s.facts)
-	sum := sha256.Sum256([]byte(p.context.shown(s)))
+	sum := sha256.Sum256([]byte(cmp.Or(p.context.Dir, p.context.shown(s)))) // absolute: checkouts differ
 	p.key = "imagewright:" + hex.EncodeToString(sum[:16])
 	p.addresses = parts.Addresses
 	if p.context.Address != nil {

@@ -20,6 +20,7 @@ import (
 
 const (
 	tailLines    = 20       // of a failed step's output, in the report of the failure
+	maxTailBytes = 2 << 10  // of each of those lines
 	maxHeldBytes = 64 << 10 // of a line that does not end; then it is cut
 )
 
@@ -159,9 +160,17 @@ func (w *watcher) say(clean *client.SolveStatus, d digest.Digest, stream int, at
 	line = line[strings.LastIndexByte(line, '\r')+1:] // a progress bar: what a terminal would show in the end
 	line = w.line(line)
 	v := w.vertex(d)
-	v.tail = append(v.tail, line)
+	v.tail = append(v.tail, beginning(line))
 	v.tail = v.tail[max(0, len(v.tail)-tailLines):]
 	clean.Logs = append(clean.Logs, &client.VertexLog{Vertex: d, Stream: stream, Timestamp: at, Data: []byte(line + "\n")})
+}
+
+// beginning is what a failure's report shows of a line.
+func beginning(line string) string {
+	if len(line) <= maxTailBytes {
+		return line
+	}
+	return strings.ToValidUTF8(line[:maxTailBytes], "") + "…"
 }
 
 // escapes are terminal control sequences: CSI, OSC and the two-byte ones.
@@ -212,7 +221,10 @@ func newDisplay(mode string, log io.Writer, terminal *os.File) (progressui.Displ
 	if mode == "tty" {
 		return progressui.Display{}, usage(fmt.Errorf("standard error is no terminal"))
 	}
-	return progressui.NewDisplay(&stepLines{to: log}, progressui.DisplayMode(mode))
+	if mode == "auto" || mode == "plain" {
+		log = &stepLines{to: log}
+	}
+	return progressui.NewDisplay(log, progressui.DisplayMode(mode))
 }
 
 func usage(err error) error {

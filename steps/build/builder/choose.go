@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/buildkit/docker"
@@ -26,7 +27,8 @@ func (o Options) choose(ctx context.Context) (*Builder, error) {
 		return b, nil
 	}
 	// What only the user can put right is no reason to build elsewhere.
-	if ctx.Err() != nil || errors.Is(err, buildkit.ErrStateLocked) || fault.Code(err) == fault.ExitUsage {
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	if ctx.Err() != nil || full || errors.Is(err, buildkit.ErrStateLocked) || fault.Code(err) == fault.ExitUsage {
 		return nil, err
 	}
 	tried.add(string(Embedded), err)

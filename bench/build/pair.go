@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// pair is two checkouts with different Dockerfiles, built on one state.
+type pair struct {
+	builders [2]*builder
+	changes  int
+}
+
+// inTurn changes both and builds one after the other.
+func (p *pair) inTurn(ctx context.Context, _ int) (time.Duration, error) {
+	return p.measure(func() error {
+		for _, b := range p.builders {
+			if _, err := b.run(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// atOnce changes both and builds both at the same time: one starts the engine,
+// and the other joins it.
+func (p *pair) atOnce(ctx context.Context, _ int) (time.Duration, error) {
+	return p.measure(func() error {
+		var errs [2]error
+		var wg sync.WaitGroup
+		for i, b := range p.builders {
+			wg.Go(func() { _, errs[i] = b.run(ctx) })
+		}
+		wg.Wait()
+		return errors.Join(errs[:]...)
+	})
+}
+
+// measure changes both and returns how long build takes. No change comes twice.
+func (p *pair) measure(build func() error) (time.Duration, error) {
+	for _, b := range p.builders {
+		p.changes++
+		if err := b.commit(changeCode, p.changes); err != nil {
+			return 0, err
+		}
+	}
+	began := time.Now()
+	err := build()
+	took := time.Since(began)
+	for _, b := range p.builders {
+		if err == nil {
+			err = b.check(true)
+		}
+	}
+	return took, err
+}

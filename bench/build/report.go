@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+)
+
+// result is all that a run of the benchmark found.
+type result struct {
+	sizes       []size
+	fresh, used *series // columns: serve, buildkitd
+	cold        *series // columns: embedded, served, buildctl
+	page, noop  *series // likewise
+	pair        *series // columns: one after another, at once
+	image       string  // what ours built last
+	snapshotter string  // of all workers
+	versions    []string
+	loadBefore  string
+}
+
+// figure is a line for programs. The goal is an upper bound; what counts is the
+// value as printed.
+type figure struct {
+	name        string
+	value, goal float64
+}
+
+func (f figure) String() string {
+	verdict := "ok"
+	value := math.Round(f.value*1000) / 1000
+	if value > f.goal {
+		verdict = "short"
+	}
+	return fmt.Sprintf("BENCH build %s %.3f <=%.2f %s", f.name, value, f.goal, verdict)
+}
+
+// figures are those that have a goal.
+func (r *result) figures() []figure {
+	all := []figure{
+		{"start-fresh-seconds", median(r.fresh.times[0]).Seconds(), 0.2},
+		{"start-used-seconds", median(r.used.times[0]).Seconds(), 0.2},
+		{"start-fresh-ratio", r.fresh.ratio(0, 1), 1},
+		{"start-used-ratio", r.used.ratio(0, 1), 1},
+	}
+	for _, s := range r.sizes {
+		all = append(all, figure{s.figure, s.mb, s.goal})
+	}
+	return append(all,
+		figure{"page-seconds", median(r.page.times[0]).Seconds(), 0.5},
+		figure{"noop-seconds", median(r.noop.times[0]).Seconds(), 0.5},
+		figure{"page-served-ratio", r.page.ratio(1, 2), 2},
+		figure{"noop-served-ratio", r.noop.ratio(1, 2), 2},
+		figure{"pair-ratio", r.pair.ratio(1, 0), 1},
+	)
+}
+
+// print writes the tables, what took part, and the figures for programs.
+func (r *result) print(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(w, "\nsize, stripped\tMB (10⁶ bytes)")
+	for _, s := range r.sizes {
+		fmt.Fprintf(w, "%s\t%.2f\n", s.what, s.mb)
+	}
+	w.Flush() // an error would be that of a closed terminal
+
+	fmt.Fprintln(w, "\nfrom process start to an answer\timagewright-build serve\tbuildkitd\tratio")
+	for _, s := range []*series{r.fresh, r.used} {
+		s.row(w, fmt.Sprintf("%.2f", s.ratio(0, 1)))
+	}
+	w.Flush()
+
+	fmt.Fprintln(w, "\nwhat changed\tembedded\tserved\tbuildctl\tembedded : served : buildctl")
+	r.cold.row(w)
+	for _, s := range []*series{r.page, r.noop} {
+		s.row(w, fmt.Sprintf("%.2f : %.2f : 1", s.ratio(0, 2), s.ratio(1, 2)))
+	}
+	w.Flush()
+
+	fmt.Fprintln(w, "\ntwo Dockerfiles on one state\tone after another\tat once\tratio")
+	r.pair.row(w, fmt.Sprintf("%.2f", r.pair.ratio(1, 0)))
+	w.Flush()
+
+	fmt.Fprintf(out, "\nmedian (fastest–slowest) of %d runs after one that does not count\n", len(r.fresh.times[0]))
+	for _, version := range r.versions {
+		fmt.Fprintln(out, version)
+	}
+	fmt.Fprintf(out, "layers are kept by %s in both\n", r.snapshotter)
+	fmt.Fprintf(out, "machine: %d CPUs, load average %s before and %s after\n", runtime.NumCPU(), r.loadBefore, load())
+	fmt.Fprintf(out, "image: %s\n\n", r.image)
+	for _, f := range r.figures() {
+		fmt.Fprintln(out, f)
+	}
+}
+
+// row writes a series as a line of a table, and more cells behind it.
+func (s *series) row(w io.Writer, more ...string) {
+	cells := []string{s.what}
+	for _, times := range s.times {
+		cells = append(cells, spread(times))
+	}
+	fmt.Fprintln(w, strings.Join(append(cells, more...), "\t"))
+}
+
+// versions tells what takes part, a line each.
+func (p programs) versions(ctx context.Context) ([]string, error) {
+	var lines []string
+	for _, program := range []string{p.build, p.buildkitd, p.buildctl, p.runc} {
+		out, err := exec.CommandContext(ctx, program, "--version").Output()
+		if err != nil {
+			return nil, fmt.Errorf("ask %s for its version: %w", program, err)
+		}
+		first, _, _ := strings.Cut(string(out), "\n")
+		lines = append(lines, first)
+	}
+	return lines, nil
+}
+
+// load is the machine's load average of the last one, five and fifteen minutes.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	fields := strings.Fields(string(text))
+	return strings.Join(fields[:min(3, len(fields))], " ")
+}
