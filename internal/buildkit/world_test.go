@@ -30,7 +30,7 @@ const (
 )
 
 var worlds = map[string]map[string]string{
-	Sudo: {"/etc/sudoers": worldUser + " ALL=(ALL) NOPASSWD: ALL\n"},
+	Sudo: {"/etc/sudoers": "Defaults use_pty\n" + worldUser + " ALL=(ALL) NOPASSWD: ALL\n"},
 	Rootless: {
 		"/etc/sudoers": "\n",
 		"/etc/subuid":  worldUser + ":200000:65536\n",

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
-	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/step"
@@ -99,7 +98,7 @@ func (b *building) call(ctx context.Context, n *node, request string) (answer ca
 	}
 	_, err = s.solve(ctx, statuses)
 	<-watched
-	if err != nil && fault.Code(err) == fault.ExitFailed {
+	if err != nil {
 		err = explainUnless(ctx, err, b.plan, b.watcher)
 	}
 	return answer, err

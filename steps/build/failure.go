@@ -194,6 +194,9 @@ func reason(err error) (message, hint string) {
 	if what, hint := contextReason(text); what != "" {
 		return what, hint
 	}
+	if strings.Contains(text, "denied by policy") {
+		return "an image is not named by its digest: " + last(strings.TrimSuffix(text, ": source denied by policy")), "write its digest behind the tag, or leave require-pinned-base out"
+	}
 	own := wrapped.ReplaceAllString(text, "") // of this process's answer to the engine, if that is what failed
 	if m := resolving.FindStringSubmatch(text); m != nil && own == text {
 		return imageReason(m[1], m[2], grpcerrors.Code(err))

@@ -120,8 +120,9 @@ func (p *plan) readSources(in *Inputs, s surroundings) (err error) {
 }
 
 func (p *plan) readSecrets(in *Inputs, s surroundings) (err error) {
-	mounts, from := in.Mounts, secretSources{s.getenv, s.abs}
+	mounts, from := in.Mounts, secretSources{getenv: s.getenv, abs: s.abs}
 	if s.fork {
+		from.follow = s.follow
 		var warning string
 		if mounts, warning = in.forFork(); warning != "" {
 			s.warn(warning)
@@ -216,16 +217,16 @@ func (p *plan) readResults(in *Inputs, s surroundings) (err error) {
 	return err
 }
 
-// bases are the images that the plan needs for wanted.
-func (p *plan) bases(wanted []ocispecs.Platform, on ocispecs.Platform) ([]baseImage, error) {
+// bases are the images that d, the plan's Dockerfile, needs for wanted.
+func (p *plan) bases(d dockerfile, wanted []ocispecs.Platform, on ocispecs.Platform) ([]baseImage, error) {
 	if len(wanted) == 0 {
 		wanted = []ocispecs.Platform{on}
 	}
-	needed, err := p.dockerfile.bases(baseQuery{
+	needed, err := d.bases(baseQuery{
 		Target: p.attrs["target"], Args: p.args, Contexts: p.contexts, Builder: on, Wanted: wanted,
 	})
 	if err == nil && p.pinned {
-		err = refuseFloating(p.dockerfile, needed)
+		err = refuseFloating(d, needed)
 	}
 	return needed, err
 }

@@ -122,6 +122,7 @@ func TestBadInputsAreUsageErrors(t *testing.T) {
 		{"fork reads the runner's files", Inputs{What: What{Context: "out"}}, true, "is outside the checkout"},
 		{"value without a name", Inputs{What: What{Context: ".", BuildArgs: []string{"A=1", "=s3cr3t"}}}, false, "input build-args, entry 2: it is not NAME=VALUE"},
 		{"fork names the runner's files", Inputs{What: What{Context: ".", BuildContexts: []string{"x=out"}}}, true, "leads out of the checkout"},
+		{"fork's link to a file of the runner as a secret", Inputs{What: What{Context: "."}, Mounts: Mounts{SecretFiles: []string{"k=out/hosts"}, AllowForkSecrets: true}}, true, "leads out of the checkout"},
 		{"fork reads a Dockerfile of the runner", Inputs{What: What{Context: ".", File: "out/hosts"}}, true, "is outside the checkout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -21,6 +21,15 @@ const quoteHint = `a value of several lines stands in double quotes, with "" for
 type secretSources struct {
 	getenv func(string) string
 	abs    func(string) string
+	follow func(string) (string, error) // refuses what a fork's link leads to; nil refuses nothing
+}
+
+// path is where the file that the inputs call path is.
+func (s secretSources) path(path string) (string, error) {
+	if s.follow != nil {
+		return s.follow(path)
+	}
+	return s.abs(path), nil
 }
 
 // secretValues returns the secrets by id. No error shows a value, nor an id
@@ -72,7 +81,11 @@ func secretValues(in Mounts, from secretSources) (map[string][]byte, error) {
 		if !ok || !validSecretID(id) || path == "" {
 			return nil, fault.Usage(errors.New("input secret-files: an entry is not ID=PATH (it is not shown)"), "name the file, not its content")
 		}
-		value, err := readSecret(from.abs(path))
+		path, err := from.path(path)
+		var value []byte
+		if err == nil {
+			value, err = readSecret(path)
+		}
 		if err != nil {
 			return nil, fault.Usage(fmt.Errorf("input secret-files: secret %q: %w", id, err), "")
 		}

@@ -18,6 +18,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/frontend/dockerui"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	policypb "github.com/moby/buildkit/sourcepolicy/pb"
@@ -95,7 +96,12 @@ func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Resul
 		return gateway.NewResult(), s.failed
 	}
 	p := s.plan
-	bases, err := p.bases(s.platforms, builderPlatform(c))
+	attrs := c.BuildOpts().Opts
+	d, err := p.readRemote(ctx, c, attrs)
+	var bases []baseImage
+	if err == nil {
+		bases, err = p.bases(d, s.platforms, builderPlatform(c))
+	}
 	if err == nil {
 		err = resolve(ctx, c, p.attrs["image-resolve-mode"], bases, s.known)
 	}
@@ -104,11 +110,35 @@ func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Resul
 		return nil, err
 	}
 	s.bases = bases
-	request := gateway.SolveRequest{Frontend: dockerfileFrontend, FrontendOpt: c.BuildOpts().Opts}
+	request := gateway.SolveRequest{Frontend: dockerfileFrontend, FrontendOpt: attrs}
 	if policy := sourcePolicy(bases, p.pinned); policy != nil {
 		request.SourcePolicies = []*policypb.Policy{policy}
 	}
 	return c.Solve(ctx, request)
+}
+
+// readRemote returns the Dockerfile, which the builder reads for us where it
+// alone sees it, and adds to attrs what depends on it.
+func (p *plan) readRemote(ctx context.Context, c gateway.Client, attrs map[string]string) (dockerfile, error) {
+	d := p.dockerfile
+	if !d.Remote {
+		return d, nil
+	}
+	frontend, err := dockerui.NewClient(c)
+	if err != nil {
+		return d, err
+	}
+	source, err := frontend.ReadEntrypoint(ctx, "Dockerfile")
+	if err != nil {
+		return d, err
+	}
+	if err := d.read(source.Data, attrs["target"]); err != nil {
+		return d, err
+	}
+	if d.declares(epochArg) {
+		attrs["build-arg:"+epochArg] = strconv.FormatInt(p.date.Unix(), 10)
+	}
+	return d, nil
 }
 
 // builderPlatform is what BuildKit calls BUILDPLATFORM.
@@ -189,18 +219,14 @@ func (e *layoutFailure) Hint() string {
 	return ""
 }
 
-func layoutError(err error) error {
-	if failed, ok := errors.AsType[*layoutFailure](err); ok {
-		return failed
-	}
-	return nil
-}
-
 // explainUnless explains err, unless the build was told to stop: then that is
 // the reason.
 func explainUnless(ctx context.Context, err error, p *plan, w *watcher) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if fault.Code(err) != fault.ExitFailed { // our own: it explains itself
+		return err
 	}
 	return explain(err, p.dockerfile, w)
 }

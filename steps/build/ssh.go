@@ -83,8 +83,11 @@ func parseSSH(record string, from secretSources) (sshprovider.AgentConfig, error
 		if path == "" || strings.ContainsAny(path, "\r\n") {
 			return agent, fmt.Errorf("%s: an entry is not a path (it is not shown)", id)
 		}
-		path = from.abs(path)
-		if err := usableForSSH(path); err != nil {
+		path, err := from.path(path)
+		if err == nil {
+			err = usableForSSH(path)
+		}
+		if err != nil {
 			return agent, fmt.Errorf("%s: %w", id, err)
 		}
 		agent.Paths = append(agent.Paths, path)
