@@ -83,8 +83,8 @@ func TestReportHasEachFigureOfTheRightColumns(t *testing.T) {
 		"BENCH build size-mb 41.500 <=42.00 ok",
 		"BENCH build page-seconds 0.600 <=0.50 short",
 		"BENCH build noop-seconds 0.400 <=0.50 ok",
-		"BENCH build page-served-ratio 3.000 <=2.00 short",
-		"BENCH build noop-served-ratio 1.000 <=2.00 ok",
+		"BENCH build page-served-ratio 3.000 <=1.50 short",
+		"BENCH build noop-served-ratio 1.000 <=1.50 ok",
 		"BENCH build pair-ratio 0.750 <=1.00 ok",
 	}
 	if !slices.Equal(got, want) {

@@ -24,6 +24,7 @@ type builder struct {
 	// image identifies what the last build made.
 	image func() (string, error)
 	last  string // what it said after the build before
+	said  string // by the last build, to people
 }
 
 // newImagewright is imagewright-build on a checkout in dir.
@@ -124,11 +125,12 @@ func (b *builder) run(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	err := cmd.Run()
 	took := time.Since(began)
+	b.said = said.String()
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w; it said:\n%s", b.name, err, said.Bytes())
+		return 0, fmt.Errorf("%s: %w; it said:\n%s", b.name, err, b.said)
 	}
 	return took, nil
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,6 +28,9 @@ func (p *pair) inTurn(ctx context.Context, _ int) (time.Duration, error) {
 	})
 }
 
+// joined is in the log of a build that found another's engine.
+const joined = "with other builds"
+
 // atOnce changes both and builds both at the same time: one starts the engine,
 // and the other joins it.
 func (p *pair) atOnce(ctx context.Context, _ int) (time.Duration, error) {
@@ -35,7 +41,13 @@ func (p *pair) atOnce(ctx context.Context, _ int) (time.Duration, error) {
 			wg.Go(func() { _, errs[i] = b.run(ctx) })
 		}
 		wg.Wait()
-		return errors.Join(errs[:]...)
+		if err := errors.Join(errs[:]...); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(p.builders[:], func(b *builder) bool { return strings.Contains(b.said, joined) }) {
+			return fmt.Errorf("neither build joined the other's engine; the second said:\n%s", p.builders[1].said)
+		}
+		return nil
 	})
 }
 

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/alecthomas/kong"
-
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
@@ -35,38 +33,73 @@ func (e *ValueError) Error() string {
 func (e *ValueError) ExitCode() int { return fault.ExitUsage }
 
 // reject is the error for value, which is left out where it may be a secret.
-func reject(v *kong.Value, value, want string) error {
-	if v.Tag.Has("secret") {
+func (f field) reject(value, want string) error {
+	if f.Secret {
 		value = ""
 	}
-	return &ValueError{v.Name, value, want}
+	return &ValueError{f.Name, value, want}
 }
 
-// text pops the value, which flags, environment and YAML all hand over as text
-// (see source.text).
-func text(ctx *kong.DecodeContext) (string, error) {
-	var s string
-	err := ctx.Scan.PopValueInto(ctx.Value.Name, &s)
-	return s, err
-}
-
-func decodeString(ctx *kong.DecodeContext, target reflect.Value) error {
-	s, err := text(ctx)
-	if err != nil {
-		return err
+// set reads text, in which flags, environment and YAML all hand values over (see
+// yamlText). To a list it adds.
+func (f field) set(text string) error {
+	switch f.Kind {
+	case Bool:
+		return f.setBool(text)
+	case Int:
+		n, err := strconv.ParseInt(text, 10, f.target.Type().Bits())
+		if err != nil || n < 0 {
+			return f.reject(text, "a whole number from 0 up")
+		}
+		f.target.SetInt(n)
+	case Duration:
+		d, err := ParseDuration(text)
+		if err != nil {
+			return f.reject(text, "a duration such as 90s, 10m, 168h or 30d")
+		}
+		f.target.SetInt(int64(d))
+	case List:
+		return f.addItems(text)
+	case String:
+		if err := f.checkEnum(text); err != nil {
+			return err
+		}
+		f.target.SetString(text)
 	}
-	if err := checkEnum(ctx.Value, s); err != nil {
-		return err
-	}
-	target.SetString(s)
 	return nil
 }
 
-func checkEnum(v *kong.Value, s string) error {
-	if v.Enum == "" || slices.Contains(v.EnumSlice(), s) {
+func (f field) setBool(text string) error {
+	switch strings.ToLower(text) {
+	case "true", "yes", "on", "1":
+		f.target.SetBool(true)
+	case "false", "no", "off", "0", "":
+		f.target.SetBool(false)
+	default:
+		return f.reject(text, "true or false")
+	}
+	return nil
+}
+
+func (f field) addItems(text string) error {
+	items, err := splitList(text, f.CSV)
+	if err != nil {
+		return f.reject(text, err.Error())
+	}
+	for _, item := range items {
+		if err := f.checkEnum(item); err != nil {
+			return err
+		}
+		f.target.Set(reflect.Append(f.target, reflect.ValueOf(item)))
+	}
+	return nil
+}
+
+func (f field) checkEnum(text string) error {
+	if f.Enum == nil || slices.Contains(f.Enum, text) {
 		return nil
 	}
-	return reject(v, s, alternatives(v.EnumSlice()))
+	return f.reject(text, alternatives(f.Enum))
 }
 
 // alternatives is "a, b or c"; the empty string among them is said in words.
@@ -84,35 +117,8 @@ func alternatives(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-func decodeInt(ctx *kong.DecodeContext, target reflect.Value) error {
-	s, err := text(ctx)
-	if err != nil {
-		return err
-	}
-	n, err := strconv.ParseInt(s, 10, target.Type().Bits())
-	if err != nil || n < 0 {
-		return reject(ctx.Value, s, "a whole number from 0 up")
-	}
-	target.SetInt(n)
-	return nil
-}
-
-// decodeDuration takes Go's durations and days (30d), as retention rules are
-// written.
-func decodeDuration(ctx *kong.DecodeContext, target reflect.Value) error {
-	s, err := text(ctx)
-	if err != nil {
-		return err
-	}
-	d, err := ParseDuration(s)
-	if err != nil {
-		return reject(ctx.Value, s, "a duration such as 90s, 10m, 168h or 30d")
-	}
-	target.SetInt(int64(d))
-	return nil
-}
-
-// ParseDuration is [time.ParseDuration], and also takes whole days: 30d.
+// ParseDuration is [time.ParseDuration], and also takes whole days, as retention
+// rules are written: 30d.
 // Negative durations are errors.
 func ParseDuration(s string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(s, "d"); ok {
@@ -127,47 +133,6 @@ func ParseDuration(s string) (time.Duration, error) {
 		err = errors.New("negative")
 	}
 	return d, err
-}
-
-type boolDecoder struct{}
-
-func (boolDecoder) IsBool() bool { return true }
-
-// Decode treats a flag without value as true.
-func (boolDecoder) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
-	if ctx.Scan.Peek().Type != kong.FlagValueToken {
-		target.SetBool(true)
-		return nil
-	}
-	s := fmt.Sprint(ctx.Scan.Pop().Value)
-	switch strings.ToLower(s) {
-	case "true", "yes", "on", "1":
-		target.SetBool(true)
-	case "false", "no", "off", "0", "":
-		target.SetBool(false)
-	default:
-		return reject(ctx.Value, s, "true or false")
-	}
-	return nil
-}
-
-// decodeList adds the items of one flag, variable or YAML value to target.
-func decodeList(ctx *kong.DecodeContext, target reflect.Value) error {
-	s, err := text(ctx)
-	if err != nil {
-		return err
-	}
-	items, err := splitList(s, ctx.Value.Tag.Get("list") == "csv")
-	if err != nil {
-		return reject(ctx.Value, s, err.Error())
-	}
-	for _, item := range items {
-		if err := checkEnum(ctx.Value, item); err != nil {
-			return err
-		}
-		target.Set(reflect.Append(target, reflect.ValueOf(item)))
-	}
-	return nil
 }
 
 // splitList returns the items of s: a JSON array, lines, or comma and newline

@@ -24,14 +24,7 @@
 //	                      the step's own, so that of NAME=VALUE they win
 package input
 
-import (
-	"fmt"
-	"reflect"
-	"strings"
-	"time"
-
-	"github.com/alecthomas/kong"
-)
+import "strings"
 
 // Kind is the type of an input's value.
 type Kind string
@@ -93,72 +86,13 @@ func ownPrefix(step string) string {
 // Describe returns the inputs that target, a pointer to a struct, declares, in
 // the order of its fields.
 func Describe(target any) ([]Input, error) {
-	k, err := newKong("describe", target, nil)
+	fields, err := fieldsOf(target)
 	if err != nil {
 		return nil, err
 	}
 	var inputs []Input
-	for _, f := range k.Model.Flags {
-		inputs = append(inputs, describe(f))
+	for _, f := range fields {
+		inputs = append(inputs, f.Input)
 	}
 	return inputs, nil
-}
-
-func describe(f *kong.Flag) Input {
-	in := Input{
-		Name:        f.Name,
-		Help:        f.Help,
-		Kind:        kindOf(f.Target.Type()),
-		Placeholder: f.PlaceHolder,
-		Default:     f.Default,
-		CSV:         f.Tag.Get("list") == "csv",
-		Secret:      f.Tag.Has("secret"),
-		Harmless:    f.Tag.Has("harmless"),
-		Hidden:      f.Hidden,
-		Environment: f.Tag.Get("environment"),
-	}
-	if f.Enum != "" {
-		in.Enum = f.EnumSlice()
-	}
-	if f.Group != nil {
-		in.Group = f.Group.Key
-	}
-	return in
-}
-
-func kindOf(t reflect.Type) Kind {
-	switch {
-	case t == reflect.TypeFor[time.Duration]():
-		return Duration
-	case t.Kind() == reflect.Bool:
-		return Bool
-	case t.Kind() == reflect.Slice:
-		return List
-	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
-		return Int
-	}
-	return String
-}
-
-// newKong makes the parser of target. It prints nothing and never exits.
-func newKong(name string, target any, resolver kong.Resolver) (*kong.Kong, error) {
-	options := []kong.Option{
-		kong.Name(name),
-		kong.NoDefaultHelp(),
-		kong.Exit(func(int) {}),
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeDuration)),
-		kong.TypeMapper(reflect.TypeFor[[]string](), kong.MapperFunc(decodeList)),
-		kong.KindMapper(reflect.String, kong.MapperFunc(decodeString)),
-		kong.KindMapper(reflect.Int, kong.MapperFunc(decodeInt)),
-		kong.KindMapper(reflect.Int64, kong.MapperFunc(decodeInt)),
-		kong.KindMapper(reflect.Bool, boolDecoder{}),
-	}
-	if resolver != nil {
-		options = append(options, kong.Resolvers(resolver))
-	}
-	k, err := kong.New(target, options...)
-	if err != nil {
-		return nil, fmt.Errorf("inputs of %s: %w", name, err)
-	}
-	return k, nil
 }

@@ -2,14 +2,12 @@ package input
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/agext/levenshtein"
-	"github.com/alecthomas/kong"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -57,34 +55,37 @@ func Parse(target any, from Sources) (Values, error) {
 	return s.values, err
 }
 
-// fill parses the sources into target and returns the environment that they pick.
+// fill reads the sources into target and returns the environment that they pick.
 func (s *source) fill(target any) (picked string, err error) {
-	k, err := newKong(s.Step, target, s)
+	fields, err := fieldsOf(target)
 	if err != nil {
 		return "", err
 	}
-	if _, err := k.Parse(s.Args); err != nil {
-		if _, ok := errors.AsType[*ValueError](err); ok {
-			return "", unwrapped(err)
-		}
+	flags, err := readFlags(fields, s.Args)
+	if err != nil {
 		return "", fault.Usage(err, "")
 	}
-	for _, f := range k.Model.Flags {
-		if s.inputs[f.Name].Environment == pickEnvironment {
-			picked = f.Target.String()
+	for _, f := range fields {
+		texts, given := flags[f.Name]
+		if !given {
+			if texts, err = s.texts(f.Input); err != nil {
+				return "", err
+			}
+		}
+		f.target.SetZero() // what an earlier call read
+		for _, text := range texts {
+			if err := f.set(text); err != nil {
+				return "", err
+			}
+		}
+		if f.Environment == pickEnvironment {
+			picked = f.target.String()
 		}
 	}
 	return picked, nil
 }
 
-// unwrapped drops the flag's name that kong puts before a ValueError, which
-// says it too.
-func unwrapped(err error) error {
-	v, _ := errors.AsType[*ValueError](err)
-	return v
-}
-
-// source answers kong's question for the inputs that no flag gave.
+// source knows what the environment and the file say.
 type source struct {
 	Sources
 	inputs map[string]Input
@@ -118,20 +119,19 @@ func (s *source) fromEnv(in Input) (string, bool) {
 	return "", false
 }
 
-// Validate implements [kong.Resolver]; check has done it.
-func (s *source) Validate(*kong.Application) error { return nil }
-
-// Resolve implements [kong.Resolver].
-func (s *source) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	in := s.inputs[flag.Name]
+// texts is what an input is read from that no flag gave: one text, or none.
+func (s *source) texts(in Input) ([]string, error) {
 	if value, ok := s.fromEnv(in); ok {
-		return value, nil
+		return []string{value}, nil
 	}
-	value, ok := s.File.Inputs[in.Name]
-	if !ok || value == nil || s.Untrusted && !in.Harmless {
-		return nil, nil
+	if value, ok := s.File.Inputs[in.Name]; ok && value != nil && (!s.Untrusted || in.Harmless) {
+		text, err := yamlText(in, value)
+		return []string{text}, err
 	}
-	return yamlText(in, value)
+	if in.Default != "" {
+		return []string{in.Default}, nil
+	}
+	return nil, nil
 }
 
 // yamlText turns a YAML value into the text a flag would have. A list becomes a

@@ -194,6 +194,9 @@ func (b *building) finish(ctx context.Context, made result, last string) error {
 	if err := b.memory.Save(); err != nil {
 		b.job.Log.Warn("the next build rewrites its layers again", "error", err)
 	}
+	if err := sweepCaches(b.plan.cacheTo, time.Now()); err != nil {
+		b.job.Log.Warn("a local cache keeps what it no longer needs", "error", err)
+	}
 	if err := b.plan.outputs.write(ctx, b.layout, made.Root); err != nil {
 		return err
 	}

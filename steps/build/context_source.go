@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/session"
@@ -195,6 +196,9 @@ func (p *plan) hidden() map[string][]byte {
 		for j, text := range a.Masked {
 			all[fmt.Sprint("address ", i, " ", j)] = []byte(text)
 		}
+	}
+	for i, text := range cacheSecrets(slices.Concat(p.cacheFrom, p.cacheTo)...) {
+		all[fmt.Sprint("cache ", i)] = []byte(text)
 	}
 	return all
 }

@@ -226,9 +226,19 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 		if err != nil {
 			return nodes, err
 		}
+		if opened.Rootless && p.limitsSteps() {
+			job.Log.Warn("memory, cpu and cgroup-parent limits have no effect: a rootless builder has no control groups")
+		}
 		nodes = append(nodes, &node{Builder: opened, index: i, several: len(assigned) > 1, platforms: a.platforms})
 	}
 	return nodes, nil
+}
+
+// limitsSteps tells whether an input asks for what needs control groups.
+func (p *plan) limitsSteps() bool {
+	return slices.ContainsFunc([]string{"memory", "memswap", "cpushares", "cpuperiod", "cpuquota", "cpusetcpus", "cgroup-parent"}, func(attr string) bool {
+		return p.attrs[attr] != ""
+	})
 }
 
 // files tells whether an output is made of the files of one builder.

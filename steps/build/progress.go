@@ -81,7 +81,9 @@ func (w *watcher) observe(s *client.SolveStatus) *client.SolveStatus {
 		shown := *v
 		shown.Name, shown.Error = w.line(v.Name), w.line(v.Error)
 		known := w.vertex(v.Digest)
-		known.name, known.cached = shown.Name, v.Cached
+		known.name = shown.Name
+		// Fetching a layer that was found in a cache is an event of its own.
+		known.cached = known.cached || v.Cached
 		ended[v.Digest] = v.Completed != nil
 		clean.Vertexes = append(clean.Vertexes, &shown)
 	}

@@ -45,6 +45,9 @@ type Builder struct {
 	// the engine is ours.
 	Dates bool
 
+	// Rootless says that there are no control groups, and so no limits of steps.
+	Rootless bool
+
 	// Engine is the Docker Engine whose own BuildKit this is, or else nil.
 	Engine *docker.Engine
 

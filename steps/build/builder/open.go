@@ -23,7 +23,7 @@ func (o Options) embedded(ctx context.Context) (*Builder, error) {
 	if engine.Joined() {
 		where = fmt.Sprintf("embedded (%s, with other builds)", engine.Mode())
 	}
-	return &Builder{Client: engine.Client(), Kind: Embedded, Where: where, Dates: true, close: []func() error{engine.Close}}, nil
+	return &Builder{Client: engine.Client(), Kind: Embedded, Where: where, Dates: true, Rootless: engine.Mode() == buildkit.Rootless, close: []func() error{engine.Close}}, nil
 }
 
 // remote connects to a BuildKit at an address.
