@@ -167,7 +167,13 @@ type run struct {
 
 func (s *scene) start(step string, args ...string) *run {
 	s.t.Helper()
-	r := &run{cmd: s.command(step, args...), step: step, stderr: &watchedBuffer{}, ended: make(chan struct{})}
+	return s.begin(step, s.command(step, args...))
+}
+
+// begin starts a command of the scene.
+func (s *scene) begin(step string, cmd *exec.Cmd) *run {
+	s.t.Helper()
+	r := &run{cmd: cmd, step: step, stderr: &watchedBuffer{}, ended: make(chan struct{})}
 	r.cmd.Stderr = r.stderr
 	check(s.t, r.cmd.Start())
 	go func() {

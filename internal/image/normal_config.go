@@ -2,7 +2,9 @@ package image
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -28,6 +30,11 @@ func (n Normalization) rewrite(layout *Layout, view *imageView, layers []packed,
 	}
 	m := ocispecs.Manifest{MediaType: ocispecs.MediaTypeImageManifest, Config: ociDescriptor(config), Annotations: view.doc.Notes}
 	m.SchemaVersion = 2
+	if len(n.Annotations) > 0 {
+		m.Annotations = map[string]string{}
+		maps.Copy(m.Annotations, view.doc.Notes)
+		maps.Copy(m.Annotations, n.Annotations)
+	}
 	for _, l := range layers {
 		m.Layers = append(m.Layers, ociDescriptor(l.Descriptor))
 	}
@@ -69,6 +76,9 @@ func (n Normalization) config(raw []byte, layers []packed, base *v1.ConfigFile) 
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &fields); err != nil {
 		return nil, err
+	}
+	if fields == nil {
+		return nil, errors.New("it is null")
 	}
 	var known struct {
 		Created *time.Time         `json:"created"`

@@ -56,3 +56,19 @@ func TestFieldsNobodyKnowsStayInTheConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestAConfigThatIsNullIsAnError(t *testing.T) {
+	if got, err := (Normalization{Date: commitDate()}).config([]byte("null"), nil, nil); err == nil {
+		t.Errorf("it became %s", got)
+	}
+}
+
+func TestAnnotationsAreAddedToTheManifest(t *testing.T) {
+	layout := emptyLayout(t)
+	root := putLayers(t, layout, "amd64", packs()["gzip"], makeTar(t))
+	made := value[v1.Descriptor](t)(Normalize(t.Context(), layout, root, Normalization{Date: commitDate(), Annotations: map[string]string{"a": "b"}}))
+	manifest := value[*v1.Manifest](t)(value[v1.Image](t)(layout.Image(made.Digest)).Manifest())
+	if diff := cmp.Diff(map[string]string{"a": "b"}, manifest.Annotations); diff != "" {
+		t.Errorf("annotations (-want +got):\n%s", diff)
+	}
+}

@@ -28,6 +28,8 @@ type Normalization struct {
 	// their files. It is for archives of docker save, which hold none that a
 	// registry has; elsewhere a layer is as its registry has it.
 	Pack bool
+	// Annotations are added to those that manifests have.
+	Annotations map[string]string
 	// Memory remembers the layers that were rewritten; default: none does.
 	Memory *Memory
 }

@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,6 +136,20 @@ func provenanceOf(hex string) string {
 
 const packagesList = `{"_type":"https://in-toto.io/Statement/v1","predicateType":"https://spdx.dev/Document","subject":[],"predicate":{}}`
 
+// writeAttestations does with statements what keeping an image does.
+func writeAttestations(layout *image.Layout, workspace string, found, built, final []v1.Descriptor) ([]record.Attestation, error) {
+	said, err := readAttestations(layout, found, built, final)
+	if err != nil {
+		return nil, err
+	}
+	var all []record.Attestation
+	for _, a := range said {
+		all = append(all, a.recorded)
+	}
+	reports := filepath.Join(workspace, "reports")
+	return all, errors.Join(writeStatements(reports, said), removeOldStatements(reports, said))
+}
+
 func TestStatementsSpeakOfTheImageThatIsKept(t *testing.T) {
 	layout, workspace := emptyLayout(t)
 	built := []v1.Descriptor{described("a", "amd64"), described("b", "arm64")}
@@ -226,5 +241,27 @@ func TestWhatIsNoStatementOfTheImageIsRefused(t *testing.T) {
 				t.Errorf("it was written: %v", left)
 			}
 		})
+	}
+}
+
+func TestStatementsOfTheLastImageStayUntilThereIsAnother(t *testing.T) {
+	layout, workspace := emptyLayout(t)
+	last := []v1.Descriptor{described("a", "amd64")}
+	if _, err := writeAttestations(layout, workspace, []v1.Descriptor{attest(t, layout, last[0], statementType, provenanceOf(""))}, last, last); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, workspace, "reports")
+	next := []v1.Descriptor{described("b", "amd64")}
+	said, err := readAttestations(layout, []v1.Descriptor{attest(t, layout, next[0], statementType, provenanceOf(""))}, next, next)
+	if err != nil || len(said) != 1 {
+		t.Fatalf("statements are %v, %v", said, err)
+	}
+	// Whatever goes wrong now, as where no root can be written:
+	made := result{Root: v1.Descriptor{Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}}, Said: said}
+	if err := made.keep(workspace, layout, &record.Build{}); err == nil {
+		t.Error("an image that is not there was kept")
+	}
+	if diff := cmp.Diff(before, tree(t, workspace, "reports")); diff != "" {
+		t.Errorf("the reports have changed (-before +after):\n%s", diff)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -43,17 +44,18 @@ type subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// writeAttestations takes the statements that the builder made out of layout
-// and into the reports of workspace, one file each, in place of those of an
-// earlier build. found are the attestation manifests, which name one of built
-// each; final are the images in the same order as built: the same ones, or what
-// normalising made of them. What is written speaks of final alone.
-func writeAttestations(layout *image.Layout, workspace string, found, built, final []v1.Descriptor) ([]record.Attestation, error) {
-	dir := filepath.Join(workspace, "reports")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	var all []record.Attestation
+// attested is a statement, and how it is recorded.
+type attested struct {
+	statement
+	recorded record.Attestation
+}
+
+// readAttestations takes the statements that the builder made out of layout.
+// found are the attestation manifests, which name one of built each; final are
+// the images in the same order as built: the same ones, or what normalising made
+// of them. What is returned speaks of final alone.
+func readAttestations(layout *image.Layout, found, built, final []v1.Descriptor) ([]attested, error) {
+	var all []attested
 	for _, manifest := range found {
 		of := manifest.Annotations[attestation.DockerAnnotationReferenceDigest]
 		i := slices.IndexFunc(built, func(d v1.Descriptor) bool { return d.Digest.String() == of })
@@ -70,16 +72,26 @@ func writeAttestations(layout *image.Layout, workspace string, found, built, fin
 		}
 		for _, s := range statements {
 			s.Subject = []subject{{"_", map[string]string{final[i].Digest.Algorithm: final[i].Digest.Hex}}} // names are push's
-			name := reportName(s.PredicateType, platform, len(final) > 1, all)
-			if err := s.write(filepath.Join(dir, name)); err != nil {
-				return nil, err
-			}
-			all = append(all, record.Attestation{
-				PredicateType: s.PredicateType, Path: "reports/" + name, Digest: final[i].Digest.String(), Platform: platform,
-			})
+			all = append(all, attested{s, record.Attestation{
+				PredicateType: s.PredicateType, Path: reportPath(s.PredicateType, platform, len(final) > 1, all),
+				Digest: final[i].Digest.String(), Platform: platform,
+			}})
 		}
 	}
-	return all, removeOldStatements(dir, all)
+	return all, nil
+}
+
+// writeStatements writes all into dir, the reports of a workspace, one file each.
+func writeStatements(dir string, all []attested) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, a := range all {
+		if err := a.write(filepath.Join(dir, path.Base(a.recorded.Path))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readStatements returns what manifest, an attestation of the image of, holds.
@@ -166,16 +178,17 @@ func statementKind(predicateType string) string {
 // outsideNames is what a platform's name must not bring into a file's.
 var outsideNames = regexp.MustCompile(`[^A-Za-z0-9.]+`)
 
-// reportName is the file for a statement: provenance.intoto.json, for one of
-// several platforms provenance-linux-amd64.intoto.json, and with a number where
-// an image has several of a kind.
-func reportName(predicateType, platform string, several bool, taken []record.Attestation) string {
-	base := statementKind(predicateType)
+// reportPath is the file for a statement, in the workspace: in reports it is
+// called provenance.intoto.json, for one of several platforms
+// provenance-linux-amd64.intoto.json, and with a number where an image has
+// several of a kind.
+func reportPath(predicateType, platform string, several bool, taken []attested) string {
+	base := "reports/" + statementKind(predicateType)
 	if several {
 		base += "-" + outsideNames.ReplaceAllString(platform, "-")
 	}
 	name := base + statementFile
-	for n := 2; slices.ContainsFunc(taken, func(a record.Attestation) bool { return a.Path == "reports/"+name }); n++ {
+	for n := 2; slices.ContainsFunc(taken, func(a attested) bool { return a.recorded.Path == name }); n++ {
 		name = base + "-" + strconv.Itoa(n) + statementFile
 	}
 	return name
@@ -183,7 +196,7 @@ func reportName(predicateType, platform string, several bool, taken []record.Att
 
 // removeOldStatements takes those of an earlier image away: they speak of
 // another digest.
-func removeOldStatements(dir string, keep []record.Attestation) error {
+func removeOldStatements(dir string, keep []attested) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -192,7 +205,7 @@ func removeOldStatements(dir string, keep []record.Attestation) error {
 		name := entry.Name()
 		ours := strings.HasSuffix(name, statementFile) &&
 			(strings.HasPrefix(name, provenanceKind) || strings.HasPrefix(name, sbomKind) || strings.HasPrefix(name, "attestation"))
-		if !ours || slices.ContainsFunc(keep, func(a record.Attestation) bool { return a.Path == "reports/"+name }) {
+		if !ours || slices.ContainsFunc(keep, func(a attested) bool { return path.Base(a.recorded.Path) == name }) {
 			continue
 		}
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {

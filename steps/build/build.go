@@ -124,6 +124,7 @@ func (s *Step) build(ctx context.Context, job *step.Job) (err error) {
 	if s.inputs.Call != "build" {
 		return s.call(ctx, b)
 	}
+	defer func() { err = errors.Join(err, b.handOver()) }() // also what a build made that failed
 	last, err := b.prepare(stateDir(job, &s.inputs))
 	if err != nil {
 		return err
@@ -171,22 +172,37 @@ func (b *building) prepare(state string) (last string, err error) {
 	if b.layout, err = image.CreateLayout(filepath.Join(b.job.Workspace, "image")); err != nil {
 		return "", err
 	}
-	b.memory = image.OpenMemory(filepath.Join(state, "normal-layers.json"))
+	if state != "" {
+		b.memory = image.OpenMemory(filepath.Join(state, "normal-layers.json"))
+	}
 	b.store = buildkit.LayoutStore(b.layout)
 	b.incoming = buildkit.LayoutStore(image.Incoming{Layout: b.layout, Memory: b.memory})
+	for _, dir := range b.plan.localCaches() {
+		if err := b.plan.outputs.mkdir(dir); err != nil {
+			return "", fmt.Errorf("input cache-to: %w", err)
+		}
+	}
 	b.files, err = b.plan.outputs.exports(b.plan.date, b.job.Stdout)
 	return last, err
+}
+
+// handOver gives what root made in the checkout to its owner.
+func (b *building) handOver() error {
+	err := b.plan.outputs.handOver(b.job.HandOver)
+	for _, dir := range b.plan.localCaches() {
+		err = errors.Join(err, b.job.HandOver(dir))
+	}
+	return err
 }
 
 // finish keeps what was made, and tells of it.
 func (b *building) finish(ctx context.Context, made result, last string) error {
 	f := b.plan.facts
 	err := made.keep(b.job.Workspace, b.layout, &record.Build{
-		Source:       record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
-		Materials:    made.Materials,
-		Attestations: made.Attestations,
-		SBOM:         b.plan.attestations.sbom,
-		Names:        b.plan.outputs.references(),
+		Source:    record.Source{Repository: f.Repository, Revision: f.Revision, Ref: f.Ref, Date: f.Date},
+		Materials: made.Materials,
+		SBOM:      b.plan.attestations.sbom,
+		Names:     b.plan.outputs.references(),
 	})
 	if err != nil {
 		return err
@@ -198,9 +214,6 @@ func (b *building) finish(ctx context.Context, made result, last string) error {
 		b.job.Log.Warn("a local cache keeps what it no longer needs", "error", err)
 	}
 	if err := b.plan.outputs.write(ctx, b.layout, made.Root); err != nil {
-		return err
-	}
-	if err := b.plan.outputs.handOver(b.job.HandOver); err != nil {
 		return err
 	}
 	if err := made.tell(b.job, last != made.Root.Digest.String()); err != nil || b.plan.outputs.toStdout() {
@@ -237,6 +250,8 @@ func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
 	return all, nil
 }
 
+// stateDir is where the next build finds what this one remembers; "" where this
+// user has no place for it.
 func stateDir(job *step.Job, in *Inputs) string {
 	if in.StateDir != "" {
 		return job.Abs(in.StateDir)
@@ -244,8 +259,13 @@ func stateDir(job *step.Job, in *Inputs) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/imagewright"
 	}
-	data := cmp.Or(job.Getenv("XDG_DATA_HOME"), filepath.Join(job.Getenv("HOME"), ".local", "share"))
-	return filepath.Join(data, "imagewright")
+	if data := job.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "imagewright")
+	}
+	if home := job.Getenv("HOME"); filepath.IsAbs(home) { // else it would be in the checkout
+		return filepath.Join(home, ".local", "share", "imagewright")
+	}
+	return ""
 }
 
 // withProxies is environ with the proxy inputs in it; the last value of a name

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/progress/progressui"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -108,7 +109,11 @@ func (b *building) call(ctx context.Context, n *node, request string) (answer ca
 func (b *building) part(ctx context.Context, n *node, known *digests, statuses chan *client.SolveStatus) (made part, err error) {
 	target := n.target(b)
 	if target.clean != nil {
-		defer func() { err = errors.Join(err, target.clean(context.WithoutCancel(ctx))) }()
+		defer func() {
+			if left := target.clean(context.WithoutCancel(ctx)); left != nil {
+				b.job.Log.Warn("something of this build stays behind", "error", left)
+			}
+		}()
 	}
 	s := &solver{
 		client: n.Client, plan: b.plan, platforms: n.platforms, session: b.session, known: known,
@@ -149,20 +154,18 @@ func (b *building) assemble(parts []part) (result, error) {
 		images, built, attestations = append(images, p.images...), append(built, p.built...), append(attestations, p.attestations...)
 		materials = append(materials, p.materials()...)
 	}
-	statements, err := writeAttestations(b.layout, b.job.Workspace, attestations, built, images)
+	said, err := readAttestations(b.layout, attestations, built, images)
 	if err != nil {
 		return result{}, err
 	}
-	place := func(d v1.Descriptor) int {
-		return slices.IndexFunc(wanted, func(p ocispecs.Platform) bool { return platforms.Only(p).Match(ociPlatform(*d.Platform)) })
-	}
+	place := func(d v1.Descriptor) int { return fitting(wanted, ociPlatform(*d.Platform)) }
 	slices.SortStableFunc(images, func(x, y v1.Descriptor) int { return place(x) - place(y) })
 	root, err := annotatedRoot(b.layout, images, b.plan.annotations)
 	if err != nil {
 		return result{}, err
 	}
 	made, err := readResult(root, b.layout, wanted)
-	made.Materials, made.Attestations = materials, statements
+	made.Materials, made.Said = materials, said
 	made.response = parts[0].response
 	return made, err
 }
@@ -222,6 +225,9 @@ func pass(out chan<- *client.SolveStatus, from <-chan *client.SolveStatus, n *no
 	for s := range from {
 		for _, v := range s.Vertexes {
 			v.Digest = n.label(v.Digest)
+			if group := v.ProgressGroup; group != nil {
+				v.ProgressGroup = &pb.ProgressGroup{Id: string(n.label(digest.Digest(group.Id))), Name: group.Name, Weak: group.Weak}
+			}
 			for i := range v.Inputs {
 				v.Inputs[i] = n.label(v.Inputs[i])
 			}

@@ -127,6 +127,10 @@ func (a *address) encrypted() bool {
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// lends tells whether a takes something secret to be read, which every step of
+// the build can then use as well.
+func (a *address) lends() bool { return a.SSH || len(a.Secrets) > 0 }
+
 func (a *address) shown() string {
 	if a.Git {
 		return a.URL

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func parseNamedContext(record string, s surroundings) (namedContext, error) {
 			return c, fmt.Errorf("%q is not an image reference", c.Image)
 		}
 	case scheme == "oci-layout":
-		err = c.openLayout(strings.TrimPrefix(rest, "//"), s.abs)
+		err = c.openLayout(strings.TrimPrefix(rest, "//"), s)
 	case scheme == "target":
 		err = errors.New("target: names another target of a bake file, and these are not read here; FROM and COPY --from find the stages of the same Dockerfile by themselves")
 	case isAddress(value):
@@ -152,7 +153,7 @@ func partsOf(contexts []namedContext, s surroundings) (contextParts, error) {
 
 // openLayout opens spec: PATH@DIGEST, PATH:TAG, or PATH where the layout has
 // one root.
-func (c *namedContext) openLayout(spec string, abs func(string) string) error {
+func (c *namedContext) openLayout(spec string, s surroundings) error {
 	path, digestText, byDigest := strings.Cut(spec, "@")
 	tag := ""
 	if !byDigest {
@@ -160,7 +161,14 @@ func (c *namedContext) openLayout(spec string, abs func(string) string) error {
 			path, tag = path[:i], path[i+1:]
 		}
 	}
-	layout, err := image.OpenLayout(abs(path))
+	if path = s.abs(path); s.fork {
+		resolved, err := s.follow(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		path = cmp.Or(resolved, path)
+	}
+	layout, err := image.OpenLayout(path)
 	if err != nil {
 		return err
 	}

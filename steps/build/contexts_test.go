@@ -51,6 +51,7 @@ func TestNamedContextsThatAreRefused(t *testing.T) {
 		"x=docker-image://A:b c":         "is not an image reference",
 		"x=ftp://t0k3n@example.org/":     "ftp:// is not accepted",
 		"x=etc":                          "leads out of the checkout",
+		"x=oci-layout://etc":             "leads out of the checkout",
 		"x=nowhere":                      "there is no directory",
 		"UPPER/CASE=app":                 "neither a stage name nor an image reference",
 		"x=app\nx=app":                   "x is given twice",

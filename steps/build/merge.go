@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -77,7 +75,7 @@ func (m mergeSources) merge(ctx context.Context, job *step.Job, wanted []ocispec
 	if err != nil {
 		return result{}, err
 	}
-	if written.Attestations, err = m.writeStatements(job.Workspace, made.Images); err != nil {
+	if made.Said, err = m.statements(made.Images); err != nil {
 		return result{}, err
 	}
 	return made, made.keep(job.Workspace, layout, written)
@@ -173,19 +171,14 @@ func sameCommit(a, b *mergeSource) error {
 
 // tellMerged hands r to the pipeline and to people.
 func (r result) tellMerged(job *step.Job, sources int, changed bool) error {
-	metadata, err := r.metadata()
-	if err != nil {
+	if err := r.output(job, changed); err != nil {
 		return err
 	}
-	digest, list := r.Root.Digest.String(), ci.Printable(strings.Join(r.Platforms, ", "))
-	job.Output("digest", digest)
-	job.Output("imageid", r.ID.String())
-	job.Output("metadata", metadata)
-	job.Output("changed", strconv.FormatBool(changed))
+	digest, list := r.Root.Digest.String(), r.platformList()
 	job.Summary(fmt.Sprintf("### Merged image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platforms | %s |\n| size | %s |\n| sources | %d |\n\n",
-		digest, strings.ReplaceAll(list, "|", `\|`), units.HumanSize(float64(r.Size)), sources))
+		digest, inTable(list), units.HumanSize(float64(r.Size)), sources))
 	job.Log.Info("merged", "digest", digest, "platforms", list, "size", units.HumanSize(float64(r.Size)), "seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "changed", changed)
-	_, err = fmt.Fprintln(job.Stdout, digest)
+	_, err := fmt.Fprintln(job.Stdout, digest)
 	return err
 }
 

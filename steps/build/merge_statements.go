@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,16 +13,10 @@ import (
 	"github.com/imagewright/imagewright/internal/record"
 )
 
-// writeStatements copies what the sources' builders said of their images into
-// the reports of workspace, in place of what is said there of an earlier image.
-// All of it is read before anything is written: workspace may be a source.
-func (m mergeSources) writeStatements(workspace string, images []v1.Descriptor) ([]record.Attestation, error) {
-	dir := filepath.Join(workspace, "reports")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	var all []record.Attestation
-	var statements []statement
+// statements are what the sources' builders said of their images. All of it is
+// read before anything is written: the workspace may be a source.
+func (m mergeSources) statements(images []v1.Descriptor) ([]attested, error) {
+	var all []attested
 	for _, source := range m {
 		if len(source.build.Attestations) > maxStatements {
 			return nil, fmt.Errorf("source %s: its record names more than %d attestations", ci.Printable(source.given), maxStatements)
@@ -34,16 +27,11 @@ func (m mergeSources) writeStatements(workspace string, images []v1.Descriptor) 
 				return nil, fmt.Errorf("source %s: attestation %q: %w", ci.Printable(source.given), a.Path, err)
 			}
 			a.PredicateType = s.PredicateType
-			a.Path = "reports/" + reportName(s.PredicateType, a.Platform, len(images) > 1, all)
-			all, statements = append(all, a), append(statements, s)
+			a.Path = reportPath(s.PredicateType, a.Platform, len(images) > 1, all)
+			all = append(all, attested{s, a})
 		}
 	}
-	for i, s := range statements {
-		if err := s.write(filepath.Join(workspace, all[i].Path)); err != nil {
-			return nil, err
-		}
-	}
-	return all, removeOldStatements(dir, all)
+	return all, nil
 }
 
 // statement reads the statement that a names, which speaks of one of images.

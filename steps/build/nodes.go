@@ -88,6 +88,9 @@ func (n *node) target(b *building) target {
 	normal := image.Normalization{Date: b.plan.date, Memory: b.memory, Pack: n.Classic()}
 	t.normal = func(ctx context.Context, made v1.Descriptor, bases []baseImage) (v1.Descriptor, error) {
 		normal.Base = foundation(bases)
+		if normal.Pack { // the engine's exporter knows none
+			normal.Annotations = annotationsOf(b.plan.annotations, exptypes.AnnotationManifest, made.Platform)
+		}
 		return image.Normalize(ctx, b.layout, made, normal)
 	}
 	if !n.Classic() {
@@ -136,10 +139,15 @@ func (b *building) load(ctx context.Context, made *docker.Image) (v1.Descriptor,
 // foundation tells what an image for a platform was built on, by bases.
 func foundation(bases []baseImage) func(v1.Platform) *v1.ConfigFile {
 	return func(p v1.Platform) *v1.ConfigFile {
+		var final []*v1.ConfigFile
+		var of []ocispecs.Platform
 		for _, base := range bases {
-			if base.Final && platforms.Only(base.Platform).Match(ociPlatform(p)) {
-				return base.Config
+			if base.Final {
+				final, of = append(final, base.Config), append(of, base.Platform)
 			}
+		}
+		if i := fitting(of, ociPlatform(p)); i >= 0 {
+			return final[i]
 		}
 		return nil
 	}
@@ -169,8 +177,7 @@ type assignment struct {
 	platforms []ocispecs.Platform
 }
 
-// assign gives every platform in wanted to the first of nodes that is for it;
-// wanted is returned, or what nodes are for where it is empty. A node for no
+// assign gives every platform in wanted to the one of nodes that is for it; wanted is returned, or what nodes are for where it is empty. A node for no
 // platform in particular takes them all.
 func assign(nodes []builder.Node, wanted []ocispecs.Platform) ([]assignment, []ocispecs.Platform, error) {
 	all := make([]assignment, len(nodes))
@@ -181,9 +188,7 @@ func assign(nodes []builder.Node, wanted []ocispecs.Platform) ([]assignment, []o
 		}
 	}
 	for _, w := range wanted {
-		i := slices.IndexFunc(nodes, func(n builder.Node) bool {
-			return len(n.Platforms) == 0 || slices.ContainsFunc(n.Platforms, func(p ocispecs.Platform) bool { return platforms.Only(p).Match(w) })
-		})
+		i := nodeFor(nodes, w)
 		if i < 0 {
 			return nil, nil, fault.Usage(fmt.Errorf("input platforms: no builder is for %s", platforms.FormatAll(w)), "name it before the address of one of the builders: "+platforms.FormatAll(w)+"=ADDRESS")
 		}
@@ -201,14 +206,40 @@ func assign(nodes []builder.Node, wanted []ocispecs.Platform) ([]assignment, []o
 	return all, order, nil
 }
 
+// nodeFor returns which of nodes p is built on, -1 for none. One for no platform
+// in particular is for all.
+func nodeFor(nodes []builder.Node, p ocispecs.Platform) int {
+	var all []ocispecs.Platform
+	var of []int
+	for i, n := range nodes {
+		if len(n.Platforms) == 0 {
+			return i
+		}
+		for _, own := range n.Platforms {
+			all, of = append(all, own), append(of, i)
+		}
+	}
+	if i := fitting(all, p); i >= 0 {
+		return of[i]
+	}
+	return -1
+}
+
 // open opens the builders that p needs. On error none stays open.
 func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node, err error) {
 	assigned, order, err := assign(p.nodes, p.platforms)
 	if err != nil {
 		return nil, err
 	}
-	if len(assigned) > 1 && p.outputs.files() {
+	if s.inputs.Call != "build" {
+		assigned = assigned[:1] // nothing is built: one can tell as much as all
+	}
+	several := len(assigned) > 1
+	if several && p.outputs.files() {
 		return nil, fault.Usage(errors.New("input outputs: type=local and type=tar take the files of one builder, and there are several"), "build for one platform, or on one builder")
+	}
+	if several && slices.ContainsFunc(p.cacheTo, func(c client.CacheOptionsEntry) bool { return c.Type != "inline" }) {
+		job.Log.Warn("cache-to: all builders write to the same place, so only the steps of the one that ends last stay there; a job for each platform, and merge, can have a cache each")
 	}
 	p.platforms = order
 	options, err := s.builderOptions(job, p)
@@ -229,7 +260,7 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 		if opened.Rootless && p.limitsSteps() {
 			job.Log.Warn("memory, cpu and cgroup-parent limits have no effect: a rootless builder has no control groups")
 		}
-		nodes = append(nodes, &node{Builder: opened, index: i, several: len(assigned) > 1, platforms: a.platforms})
+		nodes = append(nodes, &node{Builder: opened, index: i, several: several, platforms: a.platforms})
 	}
 	return nodes, nil
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/build/builder"
@@ -27,6 +28,10 @@ func TestEveryPlatformGoesToABuilderForIt(t *testing.T) {
 			[]string{"tcp://a:1 linux/amd64", "tcp://b:1 linux/arm64,linux/arm/v7"}, "linux/amd64,linux/arm64,linux/arm/v7"},
 		{"a builder without work is left out", []string{"linux/amd64=tcp://a:1", "linux/arm64=tcp://b:1"}, []string{"linux/arm64"},
 			[]string{"tcp://b:1 linux/arm64"}, "linux/arm64"},
+		{"its own before one that runs it too", []string{"linux/arm64=tcp://a:1", "linux/arm/v7=tcp://b:1"}, []string{"linux/arm64", "linux/arm/v7"},
+			[]string{"tcp://a:1 linux/arm64", "tcp://b:1 linux/arm/v7"}, "linux/arm64,linux/arm/v7"},
+		{"one that runs it too", []string{"linux/amd64=tcp://a:1", "linux/arm64=tcp://b:1"}, []string{"linux/386", "linux/arm/v6"},
+			[]string{"tcp://a:1 linux/386", "tcp://b:1 linux/arm/v6"}, "linux/386,linux/arm/v6"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			nodes, err := builder.Parse(tc.builders)
@@ -66,5 +71,28 @@ func TestAPlatformThatNoBuilderIsForIsAUsageError(t *testing.T) {
 	}
 	if _, _, err := assign(nodes, wanted); fault.Code(err) != fault.ExitUsage || !strings.Contains(err.Error(), "no builder is for linux/s390x") {
 		t.Errorf("error is %v, want a usage error that names the platform", err)
+	}
+}
+
+func TestAnImageIsBuiltOnTheBaseForItsOwnPlatform(t *testing.T) {
+	wanted, err := readPlatforms([]string{"linux/amd64", "linux/arm64", "linux/arm/v7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bases := []baseImage{{Platform: wanted[2], Config: &v1.ConfigFile{Author: "copied from"}}}
+	for _, p := range wanted {
+		bases = append(bases, baseImage{Platform: p, Final: true, Config: &v1.ConfigFile{Author: p.Architecture}})
+	}
+	for want, p := range map[string]v1.Platform{
+		"amd64": {OS: "linux", Architecture: "amd64"},
+		"arm64": {OS: "linux", Architecture: "arm64", Variant: "v8"},
+		"arm":   {OS: "linux", Architecture: "arm", Variant: "v7"},
+	} {
+		if got := foundation(bases)(p); got == nil || got.Author != want {
+			t.Errorf("the base of %s is %+v", p, got)
+		}
+	}
+	if got := foundation(bases)(v1.Platform{OS: "linux", Architecture: "s390x"}); got != nil {
+		t.Errorf("the base for s390x is %+v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,19 +121,23 @@ func (p *plan) readSources(in *Inputs, s surroundings) (err error) {
 }
 
 func (p *plan) readSecrets(in *Inputs, s surroundings) (err error) {
-	mounts, from := in.Mounts, secretSources{getenv: s.getenv, abs: s.abs}
+	mounts, from, addresses := in.Mounts, secretSources{getenv: s.getenv, abs: s.abs}, p.addresses
 	if s.fork {
 		from.follow = s.follow
 		var warning string
 		if mounts, warning = in.forFork(); warning != "" {
 			s.warn(warning)
 		}
+		if !in.AllowForkSecrets && slices.ContainsFunc(addresses, (*address).lends) {
+			s.warn("the run is for a fork: its build gets no login for the addresses of contexts, because any step could use that too (allow-fork-secrets hands it over)")
+			addresses = nil
+		}
 	}
 	if p.secrets, err = secretValues(mounts, from); err != nil {
 		return err
 	}
-	maps.Copy(p.secrets, gitSecrets(p.addresses, mounts.GitHubToken, s.facts, p.secrets))
-	p.ssh, err = sshForward(withGitSSH(mounts.SSH, p.addresses), from)
+	maps.Copy(p.secrets, gitSecrets(addresses, mounts.GitHubToken, s.facts, p.secrets))
+	p.ssh, err = sshForward(withGitSSH(mounts.SSH, addresses), from)
 	return err
 }
 
@@ -215,6 +220,17 @@ func (p *plan) readResults(in *Inputs, s surroundings) (err error) {
 	p.attestations, err = parseAttestations(in.Results, s.runURL)
 	maps.Copy(p.attrs, p.attestations.attrs)
 	return err
+}
+
+// localCaches are the directories that caches are written to.
+func (p *plan) localCaches() []string {
+	var all []string
+	for _, c := range p.cacheTo {
+		if dir := c.Attrs["dest"]; c.Type == "local" && dir != "" {
+			all = append(all, dir)
+		}
+	}
+	return all
 }
 
 // bases are the images that d, the plan's Dockerfile, needs for wanted.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/progress/progressui"
 	"github.com/opencontainers/go-digest"
 
@@ -80,6 +81,9 @@ func (w *watcher) observe(s *client.SolveStatus) *client.SolveStatus {
 	for _, v := range s.Vertexes {
 		shown := *v
 		shown.Name, shown.Error = w.line(v.Name), w.line(v.Error)
+		if group := v.ProgressGroup; group != nil { // its name is shown in place of the step's
+			shown.ProgressGroup = &pb.ProgressGroup{Id: group.Id, Name: w.line(group.Name), Weak: group.Weak}
+		}
 		known := w.vertex(v.Digest)
 		known.name = shown.Name
 		// Fetching a layer that was found in a cache is an event of its own.

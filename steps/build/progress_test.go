@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/imagewright/imagewright/internal/fault"
@@ -143,5 +144,14 @@ func TestTerminalDisplayNeedsATerminal(t *testing.T) {
 	}
 	if errors.Unwrap(err) == nil {
 		t.Error("the reason is lost")
+	}
+}
+
+func TestNamesOfGroupedStepsAreHarmless(t *testing.T) {
+	w := newWatcher(map[string][]byte{"a": []byte("s3cr3t")})
+	group := &pb.ProgressGroup{Id: "g", Name: "COPY s3cr3t \x1b[2J\n::error::x"}
+	shown := w.observe(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: someStep, ProgressGroup: group}}})
+	if got := shown.Vertexes[0].ProgressGroup; got.Id != "g" || got.Name != `COPY *** \u000a::error::x` {
+		t.Errorf("the group is shown as %q", got.Name)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/internal/record"
@@ -25,16 +27,16 @@ const stepName = "build"
 
 // result is the image that a build made.
 type result struct {
-	Root         v1.Descriptor // a manifest, or an index of several
-	Images       []v1.Descriptor
-	ID           v1.Hash // what docker images shows
-	Size         int64   // compressed bytes of configs and layers
-	Platforms    []string
-	Materials    []record.Material
-	Attestations []record.Attestation
-	Took         time.Duration
-	Steps        int
-	Cached       int
+	Root      v1.Descriptor // a manifest, or an index of several
+	Images    []v1.Descriptor
+	ID        v1.Hash // what docker images shows
+	Size      int64   // compressed bytes of configs and layers
+	Platforms []string
+	Materials []record.Material
+	Said      []attested
+	Took      time.Duration
+	Steps     int
+	Cached    int
 
 	response map[string]string // of the builder
 }
@@ -102,10 +104,11 @@ func lastDigest(workspace string) (string, error) {
 	return last.Image.Digest, nil
 }
 
-// keep makes r the workspace's image: index.json, then the record, then what no
-// longer belongs to it goes. Whatever fails, the last good state is still there:
-// readers follow the record, and nothing it reaches is removed before the new
-// one stands.
+// keep makes r the workspace's image: index.json, then what is attested of it,
+// then the record, then what no longer belongs to it goes. Whatever fails, the
+// last good state is still there: readers follow the record, and nothing it
+// reaches is removed before the new one stands. Only a statement whose name
+// stays is replaced just before: it tells by itself of which image it speaks.
 func (r result) keep(workspace string, layout *image.Layout, written *record.Build) error {
 	if err := layout.SetRoot(r.Root); err != nil {
 		return err
@@ -116,14 +119,34 @@ func (r result) keep(workspace string, layout *image.Layout, written *record.Bui
 		Size:      r.Size,
 		Platforms: r.Platforms,
 	}
+	reports := filepath.Join(workspace, "reports")
+	if err := writeStatements(reports, r.Said); err != nil {
+		return err
+	}
+	for _, a := range r.Said {
+		written.Attestations = append(written.Attestations, a.recorded)
+	}
 	if err := record.Write(workspace, stepName, written); err != nil {
 		return err
 	}
-	return layout.Sweep(r.Root.Digest)
+	return errors.Join(removeOldStatements(reports, r.Said), layout.Sweep(r.Root.Digest))
 }
 
 // tell hands r to the pipeline and to people.
 func (r result) tell(job *step.Job, changed bool) error {
+	if err := r.output(job, changed); err != nil {
+		return err
+	}
+	list := r.platformList()
+	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
+		r.Root.Digest, inTable(list), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
+	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", list, "size", units.HumanSize(float64(r.Size)),
+		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
+	return nil
+}
+
+// output sets the step's outputs.
+func (r result) output(job *step.Job, changed bool) error {
 	metadata, err := r.metadata()
 	if err != nil {
 		return err
@@ -132,12 +155,14 @@ func (r result) tell(job *step.Job, changed bool) error {
 	job.Output("imageid", r.ID.String())
 	job.Output("metadata", metadata)
 	job.Output("changed", strconv.FormatBool(changed))
-	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
-		r.Root.Digest, strings.Join(r.Platforms, ", "), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
-	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", strings.Join(r.Platforms, ","), "size", units.HumanSize(float64(r.Size)),
-		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
 	return nil
 }
+
+// platformList is for people: an image's config may say anything.
+func (r result) platformList() string { return ci.Printable(strings.Join(r.Platforms, ", ")) }
+
+// inTable is text as a cell of a Markdown table.
+func inTable(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
 // metadata is the builder's answer as buildx's --metadata-file has it: values
 // that are encoded JSON are JSON. What it says of the image is r's, which may be

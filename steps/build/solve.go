@@ -21,6 +21,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerui"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
 	policypb "github.com/moby/buildkit/sourcepolicy/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -97,6 +98,11 @@ func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Resul
 	}
 	p := s.plan
 	attrs := c.BuildOpts().Opts
+	if caps := c.BuildOpts().LLBCaps; len(s.exports) > 1 && caps.Supports(pb.CapMultipleExporters) != nil {
+		// It would make the image alone, and say nothing of the rest.
+		s.failed = fault.Usage(errors.New("input outputs: the builder makes no files beside an image: its BuildKit is older than 0.13, or Docker older than 26"), "use builder=embedded, or a newer one")
+		return nil, s.failed
+	}
 	d, err := p.readRemote(ctx, c, attrs)
 	var bases []baseImage
 	if err == nil {
@@ -168,11 +174,12 @@ func layoutExport(store content.Store, p *plan) client.ExportEntry {
 	return client.ExportEntry{Type: client.ExporterOCI, Attrs: attrs, OutputStore: store}
 }
 
-// annotationsOf returns those of a level; of manifests those for platform.
+// annotationsOf returns those of a level; of manifests those for all and for
+// platform itself.
 func annotationsOf(all []annotation, level string, platform *v1.Platform) map[string]string {
 	var of map[string]string
 	for _, a := range all {
-		if a.Level != level || a.Platform != nil && !platforms.Only(*a.Platform).Match(ociPlatform(*platform)) {
+		if a.Level != level || a.Platform != nil && !platforms.OnlyStrict(*a.Platform).Match(ociPlatform(*platform)) {
 			continue
 		}
 		if of == nil {

@@ -37,6 +37,18 @@ func platformNames(all []ocispecs.Platform) []string {
 	return names
 }
 
+// fitting returns where in all p is: its own place, or else that of the first
+// whose machines run it too, as those of arm64 run arm and those of amd64 386; -1
+// for none.
+func fitting(all []ocispecs.Platform, p ocispecs.Platform) int {
+	for _, only := range []func(ocispecs.Platform) platforms.MatchComparer{platforms.OnlyStrict, platforms.Only} {
+		if i := slices.IndexFunc(all, func(one ocispecs.Platform) bool { return only(one).Match(p) }); i >= 0 {
+			return i
+		}
+	}
+	return -1
+}
+
 // readMirrors reads REGISTRY=MIRROR items, in their order.
 func readMirrors(items []string) (map[string][]string, error) {
 	mirrors := map[string][]string{}

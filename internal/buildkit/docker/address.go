@@ -43,17 +43,20 @@ func find(environ map[string]string) (endpoint, error) {
 		return fromVariables(host, config, environ)
 	}
 	name, by := environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"
-	if name == "" {
+	if name == "" && config != "" { // without, it would be a file of the checkout
 		file := filepath.Join(config, "config.json")
 		by = file
 		var settings struct{ CurrentContext string }
 		err := readJSON(file, &settings)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && config != "" {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return endpoint{}, fault.Failed(fmt.Errorf("settings of Docker: %w", err), "set DOCKER_HOST, or repair that file")
 		}
 		name = settings.CurrentContext
 	}
 	if name != "" && name != "default" {
+		if config == "" {
+			return endpoint{}, fault.Failed(fmt.Errorf("docker context %q of %s: neither DOCKER_CONFIG nor HOME says where contexts are", name, by), "set one of them, or DOCKER_HOST")
+		}
 		return fromContext(config, name, by)
 	}
 	return fromSockets(environ)
@@ -66,7 +69,9 @@ func fromVariables(host, config string, environ map[string]string) (endpoint, er
 	at := endpoint{host: host}
 	certificates := environ["DOCKER_CERT_PATH"]
 	if certificates == "" && environ["DOCKER_TLS_VERIFY"] != "" {
-		certificates = config
+		if certificates = config; config == "" {
+			return endpoint{}, fault.Failed(errors.New("DOCKER_TLS_VERIFY: neither DOCKER_CERT_PATH, DOCKER_CONFIG nor HOME says where the certificates are"), "set DOCKER_CERT_PATH")
+		}
 	}
 	if certificates != "" {
 		at.ca, at.cert, at.key = filepath.Join(certificates, "ca.pem"), filepath.Join(certificates, "cert.pem"), filepath.Join(certificates, "key.pem")

@@ -33,6 +33,24 @@ func write(t *testing.T, files map[string]string) string {
 // contextID is the digest of "rootless", after which Docker names that context's folders.
 const contextID = "12b961af5feb3e9d39f93b2cefb9a1a944f18d02cca0cac2f04f5a982240605f"
 
+func TestWithoutAHomeNoSettingsOfTheCheckoutCount(t *testing.T) {
+	t.Chdir(write(t, map[string]string{
+		"config.json": `{"currentContext": "rootless"}`,
+		"contexts/meta/" + contextID + "/meta.json": `{"Name": "rootless", "Endpoints": {"docker": {"Host": "tcp://attacker:2375"}}}`,
+	}))
+	if got, _ := find(nil); strings.Contains(got.host, "attacker") { // what else is found depends on the machine
+		t.Errorf("the engine is %q, of the checkout's context", got.host)
+	}
+	for name, environ := range map[string]map[string]string{
+		"context": {"DOCKER_CONTEXT": "rootless"},
+		"TLS":     {"DOCKER_HOST": "tcp://docker:2376", "DOCKER_TLS_VERIFY": "1"},
+	} {
+		if got, err := find(environ); err == nil || fault.Hint(err) == "" {
+			t.Errorf("%s: find() = %+v, %v; want an error with a hint", name, got, err)
+		}
+	}
+}
+
 func TestWhichEngineIsFoundFirst(t *testing.T) {
 	home := write(t, map[string]string{
 		".docker/config.json":                                    `{"currentContext": "rootless", "auths": {}}`,

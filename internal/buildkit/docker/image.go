@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	bkclient "github.com/moby/buildkit/client"
 	"github.com/moby/moby/client"
 )
+
+// removeTimeout is for an engine to remove an image: a build that is told to
+// stop waits for it.
+const removeTimeout = 30 * time.Second
 
 // Image is the result of a build in an engine with the [Classic] store, for as
 // long as it takes to read it. There it has a name of its own, so that another
@@ -51,6 +56,8 @@ func (i *Image) Save(ctx context.Context) (io.ReadCloser, error) {
 // else names it. What the engine keeps to build it again faster stays. An image
 // that was never made is no error.
 func (i *Image) Remove(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, removeTimeout, fmt.Errorf("no answer in %s", removeTimeout))
+	defer cancel()
 	_, err := i.engine.api.ImageRemove(ctx, i.name, client.ImageRemoveOptions{PruneChildren: true})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("remove %s from the Docker Engine: %w", i.name, err)
