@@ -86,14 +86,14 @@ $(eval $(call go-tool,staticcheck,honnef.co/go/tools/cmd/staticcheck,v0.8.1))
 $(eval $(call go-tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,v1.7.12))
 $(eval $(call go-tool,act,github.com/nektos/act,v0.2.89))
 
-# The builder to compare with and to build on, and its client: of the version in
-# go.mod. Built in the module's own folder, because go install refuses a module
-# that excludes something.
+# The builder to compare with and to build on, its client, and what a # syntax=
+# line names: of the version in go.mod. Built in the module's own folder, because
+# go install refuses a module that excludes something.
 tools: $(TOOLS)/.buildkit
 $(TOOLS)/.buildkit: go.mod
 	@mkdir -p $(TOOLS)
 	go mod download github.com/moby/buildkit
-	go build -C "$$(go list -m -f '{{.Dir}}' github.com/moby/buildkit)" -o $(CURDIR)/$(TOOLS)/ ./cmd/buildctl ./cmd/buildkitd
+	go build -C "$$(go list -m -f '{{.Dir}}' github.com/moby/buildkit)" -o $(CURDIR)/$(TOOLS)/ ./cmd/buildctl ./cmd/buildkitd ./frontend/dockerfile/cmd/dockerfile-frontend
 	@touch $@
 
 # gitlab-ci-local and all below it, at the hashes of test/npm/package-lock.json.

@@ -19,7 +19,8 @@ import (
 // newBuildWorld is a registry with a base image, and a checkout of files.
 func newBuildWorld(t *testing.T, files map[string]string) *world {
 	t.Helper()
-	w := &world{registry: registry.ForTest(t, registry.Options{}), checkout: t.TempDir()}
+	w := &world{stored: t.TempDir(), checkout: t.TempDir()}
+	w.registry = registry.ForTest(t, registry.Options{Dir: w.stored})
 	base, err := images.Busybox()
 	check(t, err)
 	check(t, remote.Write(w.reference(t, "base:1"), base))
@@ -92,7 +93,7 @@ func TestAStubbornStepGoesWithItsBuild(t *testing.T) {
 				checkEnd(t, run, tc.signal)
 			}
 			s.checkNothingRuns(below)
-			s.checkNoMount()
+			checkUnused(t, filepath.Join(s.own, "state"))
 			s.checkHoldings("build", before)
 			s.must("build", "--no-cache")
 			s.checkNothingRuns(nil)
@@ -148,21 +149,35 @@ func (s *scene) cgroups() []string {
 	return found
 }
 
-// checkNoMount looks in the mount namespace of every process.
-func (s *scene) checkNoMount() {
-	s.t.Helper()
-	deadline := time.Now().Add(endTimeout)
+// checkUnused waits until no process works in a builder's state, and nothing of
+// it is mounted, in whatever namespace.
+func checkUnused(t *testing.T, state string) {
+	t.Helper()
+	deadline := time.After(endTimeout)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		left := mountsOf(s.own)
+		left := mountsOf(state) + worksIn(state)
 		if left == "" {
 			return
 		}
-		if time.Now().After(deadline) {
-			s.t.Errorf("a mount is left: %s", left)
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Errorf("the state is still used: %s", left)
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func worksIn(dir string) string {
+	paths, _ := filepath.Glob("/proc/[0-9]*/cwd") // only a bad pattern is an error
+	for _, path := range paths {
+		if at, _ := os.Readlink(path); at == dir { // an error: it is gone
+			return path
+		}
+	}
+	return ""
 }
 
 func mountsOf(dir string) string {

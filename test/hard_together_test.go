@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -116,29 +114,5 @@ func TestBuildsOnOneStateOutliveAKilledOne(t *testing.T) {
 			}
 			checkUnused(t, state)
 		})
-	}
-}
-
-// checkUnused waits until no engine works in a state, and nothing of it is
-// mounted.
-func checkUnused(t *testing.T, state string) {
-	t.Helper()
-	deadline := time.Now().Add(endTimeout)
-	for {
-		left := mountsOf(state)
-		paths, _ := filepath.Glob("/proc/[0-9]*/cwd") // only a bad pattern is an error
-		for _, path := range paths {
-			if dir, _ := os.Readlink(path); dir == state { // an error: it is gone
-				left = path
-			}
-		}
-		if left == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("the state is still used: %s", left)
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

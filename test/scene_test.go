@@ -28,6 +28,7 @@ const endTimeout = 30 * time.Second
 // and a checkout in which the pipeline has run.
 type world struct {
 	registry *registry.Server
+	stored   string // where the registry keeps what it has, if that matters
 	checkout string
 	scenes   int
 }

@@ -71,7 +71,11 @@ func assemble(s setup) (*engine, error) {
 		return nil, fmt.Errorf("make the worker: %w", err)
 	}
 	workers := &worker.Controller{}
-	if err := workers.Add(&datedWorker{w}); err != nil {
+	var own worker.Worker = &datedWorker{w}
+	if !s.Serving {
+		own = &nativeWorker{own}
+	}
+	if err := workers.Add(own); err != nil {
 		return nil, err
 	}
 	o, err := controllerOptions(s, workers, opt)

@@ -220,7 +220,10 @@ func TestWhatMattersKeepsProgramsApart(t *testing.T) {
 		{"certificates", func(s *setup) { s.CAs = "" }, []string{"the CA bundle"}},
 		{"certificates of steps", func(s *setup) { s.StepCAs = "ca" }, []string{"the CA bundle"}},
 		{"a proxy", func(s *setup) { s.Network = nil }, []string{"proxies or certificates of the environment"}},
-		{"two things", func(s *setup) { s.Runtime, s.Entitlements = "/bin/crun", nil }, []string{"the runtime", "entitlements"}},
+		{"two things", func(s *setup) { s.Runtime, s.Version = "/bin/crun", "2" }, []string{"another version of this program", "the runtime"}},
+		{"needing less than is granted", func(s *setup) { s.Entitlements, s.Needs = []string{"network.host", "device"}, []string{"network.host"} }, nil},
+		{"needing more", func(s *setup) { s.Needs = []string{"security.insecure"} }, []string{"entitlements"}},
+		{"serving others", func(s *setup) { s.Serving = true }, []string{"entitlements"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			other := engine

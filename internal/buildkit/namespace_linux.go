@@ -22,7 +22,36 @@ func ownNamespaces(s setup) error {
 			return fmt.Errorf("mount /proc: %w", err)
 		}
 	}
-	return mountMemory(runtimeDir(s.Runtime))
+	dir := runtimeDir(s.Runtime)
+	if err := mountMemory(dir); err != nil {
+		return err
+	}
+	return shortTemp(s.Temp, dir)
+}
+
+// shortTempName is no container's, although it is where those are.
+const shortTempName = "tmp"
+
+// shortTemp mounts the directory for temporary files a second time, in dir, which
+// goes with the engine, when its name is shorter there. BuildKit makes a socket in
+// it for every step that has an SSH agent, and the path of one may have 107 bytes
+// only. A link would not do: BuildKit refuses to mount what is behind one.
+func shortTemp(temp, dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	short := filepath.Join(dir, shortTempName)
+	if len(short) >= len(temp) {
+		return nil
+	}
+	if err := os.Mkdir(short, 0o700); err != nil {
+		return err
+	}
+	if err := unix.Mount(temp, short, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", temp, short, err)
+	}
+	return os.Setenv("TMPDIR", short)
 }
 
 // mountMemory makes directory dir, with something in it that goes with the

@@ -57,10 +57,18 @@ type Options struct {
 	// CAInSteps has RUN steps trust CABundle too.
 	CAInSteps bool
 
-	// Entitlements are what a build may ask for: network.host, security.insecure,
-	// device. nil: the first two, as whoever starts an engine may do all that
-	// they allow anyway. What others reach through Serve wants a list here.
+	// Entitlements are what a build may be granted: network.host,
+	// security.insecure, device. nil: the first two, as whoever starts an engine
+	// may do all that they allow anyway.
 	Entitlements []string
+
+	// Needs are the entitlements that this program's builds will ask for: an
+	// engine that grants them can be joined. nil: all of Entitlements.
+	Needs []string
+
+	// Serving is for engines that others reach through Serve: they are granted
+	// no more than Entitlements.
+	Serving bool
 
 	// MaxSize is what the state may hold in bytes; older caches go first, at
 	// start. 0 leaves it to BuildKit, which looks at the size of the disk.

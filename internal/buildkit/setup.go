@@ -31,8 +31,13 @@ type setup struct {
 	StepCABundle string
 
 	// Entitlements are what a build may be granted: network.host,
-	// security.insecure, device.
+	// security.insecure, device. Needs are those that this program's builds ask for.
 	Entitlements []string
+	Needs        []string
+
+	// Serving says that others than this program build there: they get no more
+	// than Entitlements, and are told what the kernel emulates.
+	Serving bool
 
 	// Private says that nobody else is let in, and that the state goes with the
 	// engine.
@@ -61,7 +66,7 @@ func (s setup) differs(other setup) []string {
 		{"the user namespace", s.Rootless == other.Rootless},
 		{"the snapshotter", s.Snapshotter == other.Snapshotter},
 		{"the CA bundle", s.CAs == other.CAs && s.StepCAs == other.StepCAs},
-		{"entitlements", sameSet(s.Entitlements, other.Entitlements)},
+		{"entitlements", s.grants(other)},
 		{"proxies or certificates of the environment", maps.Equal(s.Network, other.Network)},
 	} {
 		if !part.same {
@@ -69,6 +74,15 @@ func (s setup) differs(other setup) []string {
 		}
 	}
 	return names
+}
+
+// grants tells whether an engine with setup s grants what a program with setup
+// other may have: what it needs, and exactly what it lets others have.
+func (s setup) grants(other setup) bool {
+	if other.Serving {
+		return s.Serving && sameSet(s.Entitlements, other.Entitlements)
+	}
+	return !slices.ContainsFunc(other.Needs, func(need string) bool { return !slices.Contains(s.Entitlements, need) })
 }
 
 func sameSet(a, b []string) bool {

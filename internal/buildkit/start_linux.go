@@ -103,6 +103,9 @@ func (o Options) filled() Options {
 	if o.Entitlements == nil {
 		o.Entitlements = []string{"network.host", "security.insecure"}
 	}
+	if o.Needs == nil {
+		o.Needs = o.Entitlements
+	}
 	return o
 }
 
@@ -122,7 +125,8 @@ func (o Options) wish(ctx context.Context) (w wish, err error) {
 	w.Network = maps.Clone(w.env)
 	delete(w.Network, "PATH")
 	w.Version, w.Program = programVersion(), thisProgram()
-	w.PlainHTTP, w.Mirrors, w.Entitlements = o.PlainHTTP, o.Mirrors, o.Entitlements
+	w.PlainHTTP, w.Mirrors = o.PlainHTTP, o.Mirrors
+	w.Entitlements, w.Needs, w.Serving = o.Entitlements, o.Needs, o.Serving
 	w.MaxSize, w.Private, w.Snapshotter = o.MaxSize, o.Private, o.snapshotter
 	w.Verbose = o.Log.Enabled(ctx, slog.LevelDebug)
 	return w, nil

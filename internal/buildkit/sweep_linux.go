@@ -48,7 +48,7 @@ func (e *engine) close() error {
 func hasDirs(dir string) bool {
 	entries, _ := os.ReadDir(dir) // not there: nothing has run
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && e.Name() != shortTempName {
 			return true
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/leaseutil"
 	"github.com/moby/buildkit/version"
+	"github.com/moby/buildkit/worker"
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/label"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -102,3 +103,13 @@ func addStores(opt *base.WorkerOpt, snapshotter string) error {
 	opt.GarbageCollect = contents.GarbageCollect
 	return nil
 }
+
+// nativeWorker is a worker that does not find out what else the kernel emulates
+// whenever it is asked what it is: that runs a program for each platform, and
+// our own builds name theirs. A step that needs emulation gets it all the same.
+//
+// https://github.com/moby/buildkit/blob/v0.34.2/util/archutil/detect.go
+type nativeWorker struct{ worker.Worker }
+
+// Platforms implements worker.Worker.
+func (w *nativeWorker) Platforms(bool) []ocispecs.Platform { return w.Worker.Platforms(false) }

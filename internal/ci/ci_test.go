@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -170,6 +171,19 @@ func TestBuildOutputCannotCommandTheRunner(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Looking at each letter of a line must not look at all the rest again.
+func TestALongLineIsShieldedAtOnce(t *testing.T) {
+	var log bytes.Buffer
+	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
+	begun := time.Now()
+	if _, err := e.Shield(&log).Write(bytes.Repeat([]byte(":"), 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("a mebibyte takes %v", took)
 	}
 }
 

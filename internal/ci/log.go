@@ -123,7 +123,7 @@ func (s *shield) Write(p []byte) (int, error) {
 		case bytes.HasPrefix(rest, []byte(oldCommand)):
 			out.WriteString(brokenCommand)
 			i += len(oldCommand)
-		case !s.inLine && strings.HasPrefix(newCommand, string(rest)), strings.HasPrefix(oldCommand, string(rest)), !utf8.FullRune(rest):
+		case !s.inLine && begins(newCommand, rest), begins(oldCommand, rest), !utf8.FullRune(rest):
 			s.held = bytes.Clone(rest)
 			i = len(data)
 		default:
@@ -137,4 +137,9 @@ func (s *shield) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// begins tells whether all of text is the beginning of a command.
+func begins(command string, text []byte) bool {
+	return len(text) < len(command) && strings.HasPrefix(command, string(text))
 }

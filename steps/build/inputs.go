@@ -70,7 +70,7 @@ type Results struct {
 	Push              bool     `name:"push" help:"Only says that imagewright-push should follow: build has no right to push."`
 	Load              bool     `name:"load" help:"Only says that the image is wanted in a Docker engine: docker.tar in the workspace is for docker load."`
 	Provenance        string   `name:"provenance" placeholder:"true|false|mode=min|mode=max" help:"Record how the image came to be, as an in-toto statement in the workspace's reports."`
-	SBOM              string   `name:"sbom" placeholder:"true|false|generator=IMAGE" help:"Ask imagewright-scan to list the image's packages, or have a generator image do it."`
+	SBOM              string   `name:"sbom" placeholder:"true|false|generator=IMAGE" help:"Record that a list of the image's packages is wanted, or have a generator image make one."`
 	Attests           []string `name:"attests" placeholder:"type=…" help:"Attestations, one a line: type=provenance,… or type=sbom,…; provenance and sbom win over them."`
 	RequirePinnedBase bool     `name:"require-pinned-base" help:"Refuse base images that are not named by their digest."`
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,4 +69,24 @@ func TestFullDiskKeepsTheLastState(t *testing.T) {
 		}
 	}
 	built(t, dir)
+}
+
+func TestTheOwnerOfTheCheckoutAlsoGetsWhatAFailedBuildLeft(t *testing.T) {
+	const owner = 1234
+	dir := checkout(t, map[string]string{"Dockerfile": "FROM base\nRUN exit 3\n"})
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	o := run{dir: dir, state: t.TempDir(), args: []string{useBase(t), "--outputs=type=local,dest=out/files", "--cache-to=type=local,dest=kept/cache"}}.build(t)
+	if o.code != 1 {
+		t.Fatalf("exit code %d, want 1:\n%s", o.code, o.stderr)
+	}
+	for _, path := range []string{"out", "out/files", "kept", "kept/cache", ".imagewright"} {
+		info, err := os.Stat(filepath.Join(dir, path))
+		if err != nil {
+			t.Error(err)
+		} else if uid := info.Sys().(*syscall.Stat_t).Uid; uid != owner {
+			t.Errorf("%s is user %d's, want the checkout's owner", path, uid)
+		}
+	}
 }

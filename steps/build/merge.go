@@ -174,7 +174,7 @@ func (r result) tellMerged(job *step.Job, sources int, changed bool) error {
 	if err := r.output(job, changed); err != nil {
 		return err
 	}
-	digest, list := r.Root.Digest.String(), r.platformList()
+	digest, list := r.Root.Digest.String(), r.platformList(", ")
 	job.Summary(fmt.Sprintf("### Merged image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platforms | %s |\n| size | %s |\n| sources | %d |\n\n",
 		digest, inTable(list), units.HumanSize(float64(r.Size)), sources))
 	job.Log.Info("merged", "digest", digest, "platforms", list, "size", units.HumanSize(float64(r.Size)), "seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "changed", changed)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -114,8 +115,9 @@ func (b *building) load(ctx context.Context, made *docker.Image) (v1.Descriptor,
 		return none, err
 	}
 	defer saved.Close()
-	// An archive says at its end what is in it, and so is read twice.
-	f, err := os.CreateTemp(b.job.Workspace, durable.TempPrefix)
+	// An archive says at its end what is in it, and so is read twice. What a killed
+	// build leaves in the layout, the next one sweeps.
+	f, err := os.CreateTemp(b.layout.Dir(), durable.TempPrefix+"*")
 	if err != nil {
 		return none, err
 	}
@@ -238,8 +240,10 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 	if several && p.outputs.files() {
 		return nil, fault.Usage(errors.New("input outputs: type=local and type=tar take the files of one builder, and there are several"), "build for one platform, or on one builder")
 	}
-	if several && slices.ContainsFunc(p.cacheTo, func(c client.CacheOptionsEntry) bool { return c.Type != "inline" }) {
-		job.Log.Warn("cache-to: all builders write to the same place, so only the steps of the one that ends last stay there; a job for each platform, and merge, can have a cache each")
+	if several {
+		if err := sharedCaches(p.cacheTo, job.Log); err != nil {
+			return nil, err
+		}
 	}
 	p.platforms = order
 	options, err := s.builderOptions(job, p)
@@ -272,6 +276,20 @@ func (p *plan) limitsSteps() bool {
 	})
 }
 
+// sharedCaches looks at the caches that several builders would write to.
+func sharedCaches(all []client.CacheOptionsEntry, log *slog.Logger) error {
+	for _, c := range all {
+		switch c.Type {
+		case "inline": // in the image of each
+		case "local":
+			return fault.Usage(errors.New("input cache-to: several builders cannot write to one directory at a time"), "use type=registry, or a job for each platform with a cache of its own, and merge")
+		default:
+			log.Warn("cache-to: all builders write to the same place, and what the last one writes stays; a job for each platform, and merge, can have a cache each", "type", c.Type)
+		}
+	}
+	return nil
+}
+
 // files tells whether an output is made of the files of one builder.
 func (o *outputs) files() bool {
 	return slices.ContainsFunc(o.all, func(out output) bool { return out.kind == "local" || out.kind == "tar" })
@@ -285,7 +303,7 @@ func (s *Step) builderOptions(job *step.Job, p *plan) (builder.Options, error) {
 		return builder.Options{}, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
 	}
 	o := builder.Options{
-		Embedded:   s.engineOptions(job, p.mirrors, p.stateLimit),
+		Embedded:   s.engineOptions(job, p.mirrors, p.stateLimit, p.entitlements),
 		TLS:        remote.TLS{ServerName: in.ServerName, System: authorities},
 		Privileged: s.privilegedOptions(job),
 		Remove:     in.BuilderRm,
@@ -316,7 +334,7 @@ func cacheTypes(all []client.CacheOptionsEntry) []string {
 func (s *Step) privilegedOptions(job *step.Job) docker.PrivilegedOptions {
 	in := &s.inputs
 	o := docker.PrivilegedOptions{Image: in.BuilderImage, CABundle: job.CABundle()}
-	for flag, values := range map[string][]string{"--insecure-registries": in.Insecure, "--mirrors": in.Mirrors, "--allow": in.Allow} {
+	for flag, values := range map[string][]string{"--insecure-registries": in.Insecure, "--mirrors": in.Mirrors} { // not allow: it has all rights to give
 		for _, value := range values {
 			o.Arguments = append(o.Arguments, flag+"="+value)
 		}
@@ -350,8 +368,8 @@ func kinds(attrs map[string]string) []string {
 }
 
 // engineOptions are the inputs that the engine inside this program is started
-// with.
-func (s *Step) engineOptions(job *step.Job, mirrors map[string][]string, maxSize int64) buildkit.Options {
+// with, for builds that need those entitlements.
+func (s *Step) engineOptions(job *step.Job, mirrors map[string][]string, maxSize int64, needs []string) buildkit.Options {
 	in := &s.inputs
 	o := buildkit.Options{
 		Private:       in.State == "private",
@@ -361,6 +379,7 @@ func (s *Step) engineOptions(job *step.Job, mirrors map[string][]string, maxSize
 		CABundle:      job.CABundle(),
 		CAInSteps:     in.CAInSteps,
 		MaxSize:       maxSize,
+		Needs:         append([]string{}, needs...), // nil would be all there are
 		Environ:       withProxies(job.Environ, in.Common),
 		Log:           job.Log,
 		Stderr:        job.Untrusted(),

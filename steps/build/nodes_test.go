@@ -1,12 +1,15 @@
 package build
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/moby/buildkit/client"
 
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/build/builder"
@@ -94,5 +97,26 @@ func TestAnImageIsBuiltOnTheBaseForItsOwnPlatform(t *testing.T) {
 	}
 	if got := foundation(bases)(v1.Platform{OS: "linux", Architecture: "s390x"}); got != nil {
 		t.Errorf("the base for s390x is %+v", got)
+	}
+}
+
+func TestSeveralBuildersDoNotWriteToOneDirectory(t *testing.T) {
+	var log bytes.Buffer
+	to := func(kinds ...string) error {
+		log.Reset()
+		var all []client.CacheOptionsEntry
+		for _, kind := range kinds {
+			all = append(all, client.CacheOptionsEntry{Type: kind})
+		}
+		return sharedCaches(all, slog.New(slog.NewTextHandler(&log, nil)))
+	}
+	if err := to("inline", "local"); fault.Code(err) != fault.ExitUsage || !strings.Contains(err.Error(), "input cache-to") {
+		t.Errorf("error %v, want a usage error that names the input", err)
+	}
+	if err := to("registry"); err != nil || !strings.Contains(log.String(), "the last one") {
+		t.Errorf("error %v, and the log is %q; want a warning", err, &log)
+	}
+	if err := to("inline"); err != nil || log.Len() > 0 {
+		t.Errorf("error %v, and the log is %q; want neither", err, &log)
 	}
 }

@@ -151,7 +151,7 @@ func TestNamesOfGroupedStepsAreHarmless(t *testing.T) {
 	w := newWatcher(map[string][]byte{"a": []byte("s3cr3t")})
 	group := &pb.ProgressGroup{Id: "g", Name: "COPY s3cr3t \x1b[2J\n::error::x"}
 	shown := w.observe(&client.SolveStatus{Vertexes: []*client.Vertex{{Digest: someStep, ProgressGroup: group}}})
-	if got := shown.Vertexes[0].ProgressGroup; got.Id != "g" || got.Name != `COPY *** \u000a::error::x` {
+	if got := shown.Vertexes[0].ProgressGroup; got.Id != "g" || got.Name != "COPY ***  ::error::x" {
 		t.Errorf("the group is shown as %q", got.Name)
 	}
 }

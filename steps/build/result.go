@@ -49,6 +49,10 @@ func readResult(root v1.Descriptor, layout *image.Layout, wanted []ocispecs.Plat
 	if r.Images, _, err = image.Split(layout, root); err != nil {
 		return r, err
 	}
+	if len(r.Images) < len(wanted) { // a frontend that a Dockerfile names may do as it likes
+		return r, fault.Failed(fmt.Errorf("images for %d platforms were to be built, and there are %d", len(wanted), len(r.Images)),
+			"see whether the frontend that the Dockerfile's # syntax= line names builds for several platforms")
+	}
 	sizes := map[v1.Hash]int64{} // a layer that two platforms share counts once
 	for i, desc := range r.Images {
 		built, err := layout.Image(desc.Digest)
@@ -137,10 +141,9 @@ func (r result) tell(job *step.Job, changed bool) error {
 	if err := r.output(job, changed); err != nil {
 		return err
 	}
-	list := r.platformList()
 	job.Summary(fmt.Sprintf("### Built image\n\n| | |\n|---|---|\n| digest | `%s` |\n| platform | %s |\n| size | %s |\n| time | %.1f s |\n| steps | %d, of them %d cached |\n\n",
-		r.Root.Digest, inTable(list), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
-	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", list, "size", units.HumanSize(float64(r.Size)),
+		r.Root.Digest, inTable(r.platformList(", ")), units.HumanSize(float64(r.Size)), r.Took.Seconds(), r.Steps, r.Cached))
+	job.Log.Info("built", "digest", r.Root.Digest.String(), "platform", r.platformList(","), "size", units.HumanSize(float64(r.Size)),
 		"seconds", fmt.Sprintf("%.1f", r.Took.Seconds()), "steps", r.Steps, "cached", r.Cached, "changed", changed)
 	return nil
 }
@@ -159,7 +162,9 @@ func (r result) output(job *step.Job, changed bool) error {
 }
 
 // platformList is for people: an image's config may say anything.
-func (r result) platformList() string { return ci.Printable(strings.Join(r.Platforms, ", ")) }
+func (r result) platformList(separator string) string {
+	return ci.Printable(strings.Join(r.Platforms, separator))
+}
 
 // inTable is text as a cell of a Markdown table.
 func inTable(text string) string { return strings.ReplaceAll(text, "|", `\|`) }

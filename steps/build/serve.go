@@ -29,8 +29,8 @@ func (s *Step) serve(ctx context.Context, job *step.Job) error {
 	if err != nil {
 		return err
 	}
-	options := s.engineOptions(job, mirrors, limit)
-	options.Entitlements = append([]string{}, rights...) // others reach it: what is not allowed here is not to be had
+	options := s.engineOptions(job, mirrors, limit, rights)
+	options.Serving, options.Entitlements = true, append([]string{}, rights...) // what is not allowed here is not to be had
 	listener, err := buildkit.Listen(in.Addr)
 	if err != nil {
 		return fmt.Errorf("input addr: %w", err)

@@ -55,6 +55,7 @@ type Builder struct {
 	Platforms []ocispecs.Platform
 
 	why   string // it was chosen
+	tls   bool   // at an address that TLS is spoken to, if it is wanted
 	close []func() error
 }
 
@@ -84,7 +85,7 @@ func Open(ctx context.Context, n Node, o Options) (*Builder, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	o.Log.Info("building on "+b.Where, "because", b.why)
-	if o.TLS.Enabled() && (b.Kind != Remote || !n.Address.TLS()) && len(n.Platforms) == 0 {
+	if o.TLS.Enabled() && !b.tls && len(n.Platforms) == 0 {
 		o.Log.Warn("builder-cacert, builder-cert, builder-key and builder-servername count for tcp:// builders only")
 	}
 	return b, nil

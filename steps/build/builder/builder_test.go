@@ -170,6 +170,19 @@ func TestTLSOfABuilderThatSpeaksNoneIsWarnedAbout(t *testing.T) {
 	if !strings.Contains(log.String(), "count for tcp:// builders only") {
 		t.Errorf("the log is\n%s", log)
 	}
+	t.Run("and not where it counts", func(t *testing.T) {
+		authority := buildkitd.NewAuthority(t)
+		server := buildkitd.Start(t, buildkitd.Options{TLS: authority.Issue(t, "builder", "127.0.0.1")})
+		o, log := options(t)
+		o.TLS.CACert = authority.File
+		o.Environ = append(o.Environ, "BUILDKIT_HOST="+server.Addr)
+		if _, err := open(t, "auto", o); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(log.String(), "count for") {
+			t.Errorf("the log is\n%s", log)
+		}
+	})
 }
 
 func TestABuilderThatDiesInTheMiddleIsNamed(t *testing.T) {

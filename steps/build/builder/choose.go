@@ -43,7 +43,7 @@ func (o Options) choose(ctx context.Context) (*Builder, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	tried.add(hostVariable, fault.Failed(errors.New("it is not set"), "set it, or builder, to the address of a BuildKit, such as tcp://buildkitd:1234 of a service moby/buildkit"))
+	tried.add(hostVariable, fault.Failed(errors.New("it is not set"), "set it, or builder, to the address of a BuildKit, such as tcp://buildkitd:1234 of a service moby/buildkit with --addr tcp://0.0.0.0:1234"))
 	return nil, &tried
 }
 

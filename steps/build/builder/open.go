@@ -32,7 +32,7 @@ func (o Options) remote(ctx context.Context, at remote.Address) (*Builder, error
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{Client: c, Kind: Remote, Where: at.String(), close: []func() error{c.Close}}, nil
+	return &Builder{Client: c, Kind: Remote, Where: at.String(), tls: at.TLS(), close: []func() error{c.Close}}, nil
 }
 
 // onEngine opens a builder that a Docker Engine has.
