@@ -101,7 +101,7 @@ func TestArrowsPointOneWay(t *testing.T) {
 		{from: "internal/buildkit", to: "internal/step", why: "a builder gets what it needs as options, not as inputs"},
 		{from: "internal/buildkit/userns", to: buildkit, why: "who enters a user namespace need not know what for"},
 		{from: "steps/build", to: trivy, why: "build does not scan"},
-		{from: "steps/build", to: "github.com/sigstore", why: "caches are not signed here, and it is 5 MB"},
+		{from: "steps/build", to: "github.com/sigstore/sigstore-go/pkg/verify", why: "caches are not signed here, and it is 5 MB"},
 		{from: "steps/build", to: "internal/registry", alone: true, why: "the engine pulls; build gives it credentials, not a second client"},
 		{from: "steps/scan", to: buildkit, why: "the scanner builds nothing"},
 		{from: "steps/scan", to: trivy + "/pkg/fanal/analyzer", why: "it drags in rego, helm and cloud SDKs"},

@@ -154,6 +154,42 @@ func TestBuildersOfADockerEngineMakeTheSameImage(t *testing.T) {
 	})
 }
 
+// What an older BuildKit does not know, it passes over, and builds something else.
+func TestWhatAnOlderDockerEngineWouldPassOverIsRefused(t *testing.T) {
+	w := newDockerWorld(t)
+	check(t, os.WriteFile(filepath.Join(w.checkout, "newer.Dockerfile"), []byte("FROM scratch\nCOPY <<EOT /greeting\nhello\nEOT\n"), 0o644))
+	old := "the BuildKit of docker 20.10"
+	for _, tc := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"--memory=1g", "--ulimit=nofile=1024", "--shm-size=64m"}, fault.ExitUsage, []string{"input memory: " + old, "input ulimit: " + old, "input shm-size: " + old}},
+		{[]string{"--cpus=1.5", "--cgroup-parent=builds"}, fault.ExitUsage, []string{"input cpus: " + old, "input cgroup-parent: " + old}},
+		{[]string{"--build-contexts=" + w.registry.Addr() + "/base:1=."}, fault.ExitUsage, []string{"input build-contexts: " + old, "# syntax=docker/dockerfile:1"}},
+		{[]string{"--call=check"}, fault.ExitUsage, []string{"input call: \"check\": the builder has an older BuildKit"}},
+		{[]string{"--call=targets"}, fault.ExitUsage, []string{"input call: \"targets\": the builder has an older BuildKit"}},
+		{[]string{"--outputs=type=local,dest=out"}, fault.ExitUsage, []string{"input outputs: "}},
+		{[]string{"--outputs=type=tar,dest=out.tar"}, fault.ExitUsage, []string{"input outputs: "}},
+		{[]string{"--outputs=-"}, fault.ExitUsage, []string{"input outputs: "}},
+		{[]string{"--file=newer.Dockerfile"}, fault.ExitFailed, []string{"newer.Dockerfile:3: unknown instruction", "# syntax=docker/dockerfile:1"}},
+	} {
+		s := w.copied(t)
+		code, said := w.runs(s, append(tc.args, "--builder=docker")...)
+		if code != tc.code {
+			t.Errorf("%q: exit %d, want %d:\n%s", tc.args, code, tc.code, said)
+		}
+		for _, want := range append(tc.want, "builder=embedded") {
+			if !strings.Contains(said, want) {
+				t.Errorf("%q: %q is missing:\n%s", tc.args, want, said)
+			}
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, ".imagewright", "record", "build.json")); err == nil {
+			t.Errorf("%q: an image is recorded", tc.args)
+		}
+	}
+}
+
 // files are those in the image that the scene built, by path: what each is, and
 // a digest of its content.
 func (s *scene) files() map[string]string {

@@ -84,8 +84,7 @@ func TestAStubbornStepGoesWithItsBuild(t *testing.T) {
 			before := s.holdings()
 			run := s.start("build", "--file=stubborn.Dockerfile")
 			s.awaits(run, "begun\n")
-			below, cgroups := descendants(run.cmd.Process.Pid), s.cgroups()
-			checkAllRun(t, below)
+			below, cgroups := awaitStubborn(t, run), s.cgroups()
 
 			check(t, syscall.Kill(tc.whom(run), tc.signal))
 			run.await(t)
@@ -116,17 +115,26 @@ func engineOf(r *run) int {
 	return -1 // nobody is killed, and the test fails
 }
 
-// checkAllRun holds the test itself to finding the four of stubborn.sh.
-func checkAllRun(t *testing.T, below []process) {
+// awaitStubborn returns what runs below a build when all four of stubborn.sh do.
+func awaitStubborn(t *testing.T, r *run) []process {
 	t.Helper()
-	found := 0
-	for _, p := range below {
-		if strings.HasPrefix(p.read("cmdline"), "sleep\x00720000") {
-			found++
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(endTimeout); ; {
+		below, found := descendants(r.cmd.Process.Pid), 0
+		for _, p := range below {
+			if strings.HasPrefix(p.arguments, "sleep\x00720000") {
+				found++
+			}
 		}
-	}
-	if found != 4 {
-		t.Errorf("%d processes of the step are seen, want 4", found)
+		if found == 4 {
+			return below
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d processes of the step are seen, want 4", found)
+		}
 	}
 }
 

@@ -155,6 +155,16 @@ func TestARemoteBuilderWritesAndReadsACacheInARegistry(t *testing.T) {
 	}
 }
 
+func TestInputsThatARemoteBuilderDoesNotHeedAreNamed(t *testing.T) {
+	s := newRemoteWorld(t).copied(t)
+	server := buildkitd.Start(t, buildkitd.Options{})
+	code, said := s.run("build", "--file=once.Dockerfile", "--builder="+server.Addr, "--mirrors=docker.io=mirror.invalid", "--runtime=/nowhere", "--builder-rm",
+		"--ulimit=nofile=1024:1024", "--shm-size=64m") // which it does heed
+	if code != 0 || !strings.Contains(said, `inputs="mirrors, state-dir, runtime, builder-rm"`) {
+		t.Errorf("exit %d; want 0 and the names of what has no effect:\n%s", code, said)
+	}
+}
+
 func TestTheBuilderOfTheEnvironmentIsHonoured(t *testing.T) {
 	s := newRemoteWorld(t).copied(t)
 	server := buildkitd.Start(t, buildkitd.Options{Addr: "unix://" + filepath.Join(t.TempDir(), "b.sock")})

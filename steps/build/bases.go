@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/moby/buildkit/solver/pb"
 	policypb "github.com/moby/buildkit/sourcepolicy/pb"
@@ -36,6 +37,7 @@ type baseImage struct {
 	Digest   digest.Digest // of the manifest or index, once it is resolved
 	Config   *v1.ConfigFile
 	layout   *image.Layout // that holds it, where it is no registry's
+	syntax   string        // the words that name it, when it is the frontend's own image
 }
 
 // pinned tells whether the Dockerfile itself says which image it means.
@@ -262,11 +264,46 @@ func refuseFloating(d dockerfile, needed []baseImage) error {
 	for _, b := range needed {
 		if !b.pinned() {
 			all = append(all, fault.Refused(&badDockerfile{File: d.Shown, Line: b.Line, EndLine: b.Line,
-				Message: fmt.Sprintf("base image %s is not named by its digest", familiar(b.Name))},
+				Message: fmt.Sprintf("%s image %s is not named by its digest", b.role(), familiar(b.Name))},
 				"write its digest behind the tag, NAME:TAG@sha256:…, or leave require-pinned-base out"))
 		}
 	}
 	return errors.Join(all...)
+}
+
+func (b baseImage) role() string {
+	if b.syntax != "" {
+		return "frontend"
+	}
+	return "base"
+}
+
+// syntaxArg names the frontend, as # syntax= does, and wins over that.
+const syntaxArg = "BUILDKIT_SYNTAX"
+
+// ownFrontend is the image that reads d in place of the builder's frontend, if d
+// or args name one.
+func (d dockerfile) ownFrontend(args map[string]string, on ocispecs.Platform) (baseImage, bool) {
+	_, words, where, ok := parser.DetectSyntax(d.data)
+	line := 0
+	if len(where) > 0 {
+		line = where[0].Start.Line
+	}
+	if given := args[syntaxArg]; given != "" {
+		words, ok, line = strings.TrimSpace(given), true, 0
+	}
+	name, _, _ := strings.Cut(words, " ")
+	named, err := reference.ParseNormalizedNamed(name)
+	if !ok || err != nil { // the builder says it better
+		return baseImage{}, false
+	}
+	return baseImage{Name: reference.TagNameOnly(named).String(), Line: line, Platform: on, syntax: words}, true
+}
+
+// byDigestSyntax are the words with the image's digest in them.
+func (b baseImage) byDigestSyntax() string {
+	_, rest, _ := strings.Cut(b.syntax, " ")
+	return strings.TrimSpace(b.byDigest() + " " + rest)
 }
 
 // familiar is name as people write it.

@@ -90,7 +90,7 @@ func (b *building) call(ctx context.Context, n *node, request string) (answer ca
 		defer close(watched)
 		b.watcher.watch(ctx, b.display, statuses)
 	}()
-	s := &solver{client: n.Client, plan: b.plan, platforms: n.platforms, session: b.session}
+	s := &solver{client: n.Client, where: n.Where, log: b.job.Log, plan: b.plan, platforms: n.platforms, session: b.session}
 	s.ask = func(ctx context.Context, c gateway.Client, attrs map[string]string) (err error) {
 		answer, err = call(ctx, c, attrs, request, b.plan.dockerfile, b.watcher)
 		return err
@@ -114,7 +114,7 @@ func (b *building) part(ctx context.Context, n *node, known *digests, statuses c
 		}()
 	}
 	s := &solver{
-		client: n.Client, plan: b.plan, platforms: n.platforms, session: b.session, known: known,
+		client: n.Client, where: n.Where, log: b.job.Log, plan: b.plan, platforms: n.platforms, session: b.session, known: known,
 		exports: append([]client.ExportEntry{target.export}, b.files...),
 	}
 	made.node = n

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/subrequests/targets"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
@@ -41,10 +43,10 @@ func call(ctx context.Context, c gateway.Client, attrs map[string]string, reques
 		"check": lint.RequestLint, "outline": outline.RequestSubrequestsOutline, "targets": targets.RequestTargets,
 	}[request]
 	// Else an older frontend that the Dockerfile names would start to build.
-	opts["frontend.caps"] = "moby.buildkit.frontend.subrequests"
-	result, err := c.Solve(ctx, gateway.SolveRequest{Frontend: "dockerfile.v0", FrontendOpt: opts})
-	if unsupported(err) {
-		return called{}, fault.Usage(fmt.Errorf("input call: %q: the frontend that %s names does not know it", request, d.Shown), "remove its # syntax= line, or name a newer frontend")
+	opts[frontendCaps] = strings.TrimPrefix(opts[frontendCaps]+","+subrequestsCap, ",")
+	result, err := c.Solve(ctx, gateway.SolveRequest{Frontend: dockerfileFrontend, FrontendOpt: opts})
+	if slices.ContainsFunc([]string{opts["requestid"], subrequestsCap, contextsCap}, func(name string) bool { return unsupported(err, name) }) {
+		return called{}, tooOldToAsk(request, attrs, d)
 	}
 	if err != nil {
 		return called{}, err
@@ -59,10 +61,13 @@ func call(ctx context.Context, c gateway.Client, attrs map[string]string, reques
 	return called{text: printable(string(text))}, nil
 }
 
-func unsupported(err error) bool {
-	_, request := errors.AsType[*errdefs.UnsupportedSubrequestError](err)
-	_, capability := errors.AsType[*errdefs.UnsupportedFrontendCapError](err)
-	return request || capability
+// tooOldToAsk is a frontend that does not know request.
+func tooOldToAsk(request string, attrs map[string]string, d dockerfile) error {
+	args := map[string]string{syntaxArg: attrs["build-arg:"+syntaxArg]}
+	if own, ok := d.ownFrontend(args, ocispecs.Platform{}); ok {
+		return fault.Usage(fmt.Errorf("input call: %q: frontend %s does not know it", request, familiar(own.Name)), "remove the # syntax= line of the Dockerfile, or name a newer frontend")
+	}
+	return fault.Usage(fmt.Errorf("input call: %q: the builder has an older BuildKit, which does not know it", request), newerBuilder)
 }
 
 // readCheck reads the answer to a check.

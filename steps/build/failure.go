@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
@@ -93,6 +94,12 @@ func explain(err error, d dockerfile, w *watcher) *failure {
 		return f
 	}
 	message, hint := reason(err)
+	if m := unparsed.FindStringSubmatch(message); m != nil && len(d.Stages) > 0 {
+		// We could read it, so we are newer.
+		line, _ := strconv.Atoi(m[1]) // digits; 0 is no line
+		f.place(d.source(line), d, w)
+		message, hint = m[2], "an older BuildKit: put # syntax=docker/dockerfile:1 in its first line, or use builder=embedded"
+	}
 	if gone, ok := errors.AsType[*builder.Gone](err); ok {
 		message, hint = gone.Error(), gone.Hint()
 	}
@@ -168,6 +175,7 @@ func shorten(s string) string {
 var (
 	resolving = regexp.MustCompile(`failed to (?:resolve source metadata for|fetch) (\S+?): (.*)`)
 	missing   = regexp.MustCompile(`failed to calculate checksum of ref .*"/?([^"]*)": not found`)
+	unparsed  = regexp.MustCompile(`dockerfile parse error (?:on )?line (\d+): (.*)`)
 	answered  = regexp.MustCompile(`^rpc error: code = \w+ desc = `)  // the engine's answer to us
 	wrapped   = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
 )

@@ -75,6 +75,23 @@ func TestErrorsAreRidOfTheirWrapping(t *testing.T) {
 	}
 }
 
+func TestALineThatAnOlderBuildKitCannotReadIsExplained(t *testing.T) {
+	var d dockerfile
+	d.Shown = "app/Dockerfile"
+	if err := d.read([]byte("FROM scratch\nRUN --network=none make\n"), ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 2: Unknown flag: network",
+		"failed to solve: dockerfile parse error on line 2: Unknown flag: network",
+	} {
+		f := explain(errors.New(text), d, newWatcher(nil))
+		if f.Error() != "app/Dockerfile:2: Unknown flag: network" || !strings.Contains(f.Hint(), "# syntax=docker/dockerfile:1") {
+			t.Errorf("%q becomes %q, hint %q; want the line and what helps", text, f, f.Hint())
+		}
+	}
+}
+
 func TestExitCodesThatSayMore(t *testing.T) {
 	for code, want := range map[uint32]string{1: "", 126: "could not run", 127: "not in the image", 137: "memory"} {
 		f := explain(runError(code), dockerfile{Shown: "Dockerfile"}, newWatcher(nil))

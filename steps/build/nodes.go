@@ -264,6 +264,9 @@ func (s *Step) open(ctx context.Context, job *step.Job, p *plan) (nodes []*node,
 		if opened.Rootless && p.limitsSteps() {
 			job.Log.Warn("memory, cpu and cgroup-parent limits have no effect: a rootless builder has no control groups")
 		}
+		if unheeded := s.inputs.unheeded(opened.Kind, a.node.Kind != builder.Auto); len(unheeded) > 0 {
+			job.Log.Warn("some inputs have no effect: the builder has settings of its own", "inputs", strings.Join(unheeded, ", "), "builder", opened.Where)
+		}
 		nodes = append(nodes, &node{Builder: opened, index: i, several: several, platforms: a.platforms})
 	}
 	return nodes, nil

@@ -241,6 +241,9 @@ func (p *plan) bases(d dockerfile, wanted []ocispecs.Platform, on ocispecs.Platf
 	needed, err := d.bases(baseQuery{
 		Target: p.attrs["target"], Args: p.args, Contexts: p.contexts, Builder: on, Wanted: wanted,
 	})
+	if own, ok := d.ownFrontend(p.args, on); ok {
+		needed = append([]baseImage{own}, needed...)
+	}
 	if err == nil && p.pinned {
 		err = refuseFloating(d, needed)
 	}

@@ -21,8 +21,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerui"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/solver/pb"
-	policypb "github.com/moby/buildkit/sourcepolicy/pb"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
@@ -34,6 +32,8 @@ const dockerfileFrontend = "dockerfile.v0"
 // solver is one builder at work on a plan.
 type solver struct {
 	client    *client.Client
+	where     string // it is, for people
+	log       *slog.Logger
 	plan      *plan
 	platforms []ocispecs.Platform // what this builder makes of the image
 	session   []session.Attachable
@@ -65,6 +65,9 @@ func (s *solver) options() (client.SolveOpt, error) {
 	attrs, attachables := maps.Clone(p.attrs), slices.Clone(s.session)
 	if names := platformNames(s.platforms); len(names) > 0 {
 		attrs["platform"] = strings.Join(names, ",")
+	}
+	if len(p.contexts) > 0 {
+		attrs[frontendCaps] = contextsCap + "+forward" // to the frontend that the Dockerfile names
 	}
 	uploads, err := p.context.attach(attrs)
 	if err != nil {
@@ -98,9 +101,7 @@ func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Resul
 	}
 	p := s.plan
 	attrs := c.BuildOpts().Opts
-	if caps := c.BuildOpts().LLBCaps; len(s.exports) > 1 && caps.Supports(pb.CapMultipleExporters) != nil {
-		// It would make the image alone, and say nothing of the rest.
-		s.failed = fault.Usage(errors.New("input outputs: the builder makes no files beside an image: its BuildKit is older than 0.13, or Docker older than 26"), "use builder=embedded, or a newer one")
+	if s.failed = s.check(c.BuildOpts()); s.failed != nil {
 		return nil, s.failed
 	}
 	d, err := p.readRemote(ctx, c, attrs)
@@ -116,11 +117,17 @@ func (s *solver) frontend(ctx context.Context, c gateway.Client) (*gateway.Resul
 		return nil, err
 	}
 	s.bases = bases
-	request := gateway.SolveRequest{Frontend: dockerfileFrontend, FrontendOpt: attrs}
-	if policy := sourcePolicy(bases, p.pinned); policy != nil {
-		request.SourcePolicies = []*policypb.Policy{policy}
+	if len(bases) > 0 && bases[0].syntax != "" {
+		// The policy does not reach the image of a frontend.
+		attrs["build-arg:"+syntaxArg] = bases[0].byDigestSyntax()
 	}
-	return c.Solve(ctx, request)
+	result, err := c.Solve(ctx, gateway.SolveRequest{
+		Frontend: dockerfileFrontend, FrontendOpt: attrs, SourcePolicies: s.policies(c.BuildOpts(), bases),
+	})
+	if s.failed = s.withoutContexts(err); s.failed != nil {
+		return nil, s.failed
+	}
+	return result, err
 }
 
 // readRemote returns the Dockerfile, which the builder reads for us where it
