@@ -1,10 +1,13 @@
 // Package build is the step that turns a checkout with a Dockerfile into an
 // image: an OCI layout in the workspace, and a record that names it. BuildKit
-// does the work, inside this program.
+// does the work, inside this program or elsewhere.
 //
-// How inputs become a build: newPlan checks them before anything is started
-// (plan.go and the files it calls); Run starts the engine, solves, and keeps
-// the result (result.go) or says what went wrong (failure.go).
+// How inputs become an image: newPlan checks them before anything is started
+// (plan.go and the files it calls); nodes are the builders that the plan needs, and what
+// each is to build (nodes.go, assign.go, builder/); each solves (solve.go), from
+// base images that are resolved first (bases.go), and its part comes into the
+// layout in our form (fetch.go); the parts make one image (building.go), which is
+// kept (result.go). What went wrong is explained (failure.go).
 package build
 
 import (
