@@ -51,7 +51,7 @@ func findRuntime(ctx context.Context, named string, environ map[string]string, e
 	if unfit != nil {
 		err = fmt.Errorf("%w: no runc in %s, and %w", ErrNoRuntime, strings.Join(dirs, ", "), unfit)
 	}
-	return "", fault.Failed(fmt.Errorf("start BuildKit: %w", err), runtimeHint)
+	return "", fault.Failed(err, runtimeHint)
 }
 
 func namedRuntime(ctx context.Context, named string) (string, error) {
@@ -63,7 +63,7 @@ func namedRuntime(ctx context.Context, named string) (string, error) {
 		err = fit(ctx, path)
 	}
 	if err != nil {
-		return "", fault.Failed(fmt.Errorf("start BuildKit: %w: %q cannot be used: %w", ErrNoRuntime, named, err), runtimeHint)
+		return "", fault.Failed(fmt.Errorf("%w: %q cannot be used: %w", ErrNoRuntime, named, err), "it is what the input runtime names: an executable runc, or crun 1.15 or newer")
 	}
 	return path, nil
 }

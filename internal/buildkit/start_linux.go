@@ -55,6 +55,9 @@ func Start(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		err = fmt.Errorf("start BuildKit: %w", err)
 	}
+	if errors.Is(err, unix.EACCES) && fault.Hint(err) == "" {
+		err = fault.Failed(err, "give the builder's state a place that this user may write to, with state-dir")
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		err = fault.Failed(err, "free some space there, or give the builder's state another place with state-dir")
 	}

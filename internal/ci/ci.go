@@ -72,11 +72,12 @@ type Emitter interface {
 
 // Detect returns what the environment tells of the CI, and how to talk to it.
 // getenv answers "" for an unset variable; log is where commands to the CI and
-// annotations go (the step's stderr).
-func Detect(getenv func(string) string, log io.Writer) (Context, Emitter) {
+// annotations go (the step's stderr), and hidden the same without any masking:
+// a runner has to read there what it is to hide.
+func Detect(getenv func(string) string, log, hidden io.Writer) (Context, Emitter) {
 	switch {
 	case getenv("GITHUB_ACTIONS") != "":
-		return detectGitHub(getenv), newGitHubEmitter(getenv, log)
+		return detectGitHub(getenv), newGitHubEmitter(getenv, log, hidden)
 	// gitlab-ci-local sets GITLAB_CI=false: presence decides.
 	case getenv("GITLAB_CI") != "":
 		return detectGitLab(getenv), gitlabEmitter{newLogEmitter(log)}

@@ -91,7 +91,7 @@ func TestDetect(t *testing.T) {
 		{"terminal", env("CI", ""), func(c Context) Context { return c }, Context{Kind: Terminal}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got, _ := Detect(tc.getenv, &bytes.Buffer{})
+			got, _ := Detect(tc.getenv, &bytes.Buffer{}, &bytes.Buffer{})
 			if diff := cmp.Diff(tc.want(tc.base), got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -101,7 +101,7 @@ func TestDetect(t *testing.T) {
 
 func TestGitHubMasksEachLine(t *testing.T) {
 	var log bytes.Buffer
-	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
+	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log, &log)
 	e.Mask("first line\nsecond line\n}\n")
 	want := "::add-mask::first line%0Asecond line%0A}\n::add-mask::first line\n::add-mask::second line\n"
 	if log.String() != want {
@@ -111,7 +111,7 @@ func TestGitHubMasksEachLine(t *testing.T) {
 
 func TestGitHubOutputsCannotForgeOthers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "output")
-	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_OUTPUT", path), &bytes.Buffer{})
+	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_OUTPUT", path), &bytes.Buffer{}, &bytes.Buffer{})
 	if err := e.Output("tags", "a\n_GitHubActionsFileCommandDelimeter_\nverdict<<EOF\npass\nEOF"); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestGitHubOutputsCannotForgeOthers(t *testing.T) {
 }
 
 func TestAnOutputFileThatCannotBeOpenedIsAnError(t *testing.T) {
-	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_OUTPUT", filepath.Join(t.TempDir(), "none", "output")), &bytes.Buffer{})
+	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_OUTPUT", filepath.Join(t.TempDir(), "none", "output")), &bytes.Buffer{}, &bytes.Buffer{})
 	if err := e.Output("digest", "x"); err == nil {
 		t.Error("the output is lost silently")
 	}
@@ -137,7 +137,7 @@ func TestAnOutputFileThatCannotBeOpenedIsAnError(t *testing.T) {
 
 func TestSummariesStayUnderGitHubsLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "summary")
-	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_STEP_SUMMARY", path), &bytes.Buffer{})
+	_, e := Detect(env("GITHUB_ACTIONS", "true", "GITHUB_STEP_SUMMARY", path), &bytes.Buffer{}, &bytes.Buffer{})
 	for range 3 {
 		if taken, err := e.Summary(strings.Repeat("a row of a table\n", 40_000)); err != nil || !taken {
 			t.Fatalf("taken %v, error %v", taken, err)
@@ -156,7 +156,7 @@ func TestBuildOutputCannotCommandTheRunner(t *testing.T) {
 	for _, text := range []string{"::add-mask::a", "  ::set-output name=x::y", "##[error]x", "text ##[error]x", "###[error]x", "ok\n::error::x", "ok\r::error::x", "\u00a0::error::x"} {
 		for size := 1; size <= len(text); size++ { // in pieces of every size
 			var log bytes.Buffer
-			_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
+			_, e := Detect(env("GITHUB_ACTIONS", "true"), &log, &log)
 			w := e.Shield(&log)
 			for rest := text + "\n"; rest != ""; {
 				n := min(size, len(rest))
@@ -177,7 +177,7 @@ func TestBuildOutputCannotCommandTheRunner(t *testing.T) {
 // Looking at each letter of a line must not look at all the rest again.
 func TestALongLineIsShieldedAtOnce(t *testing.T) {
 	var log bytes.Buffer
-	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
+	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log, &log)
 	begun := time.Now()
 	if _, err := e.Shield(&log).Write(bytes.Repeat([]byte(":"), 1<<20)); err != nil {
 		t.Fatal(err)
@@ -208,13 +208,13 @@ func TestPrintableCannotMoveTheCursorOrForgeACommand(t *testing.T) {
 func TestAnnotationsAreEscaped(t *testing.T) {
 	a := Annotation{Level: Error, File: "Dockerfile", Line: 3, EndLine: 4, Title: "a,b:c", Message: "x\n::error::forged"}
 	var log bytes.Buffer
-	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log)
+	_, e := Detect(env("GITHUB_ACTIONS", "true"), &log, &log)
 	e.Annotate(a)
 	if want := "::error endLine=4,file=Dockerfile,line=3,title=a%2Cb%3Ac::x%0A::error::forged\n"; log.String() != want {
 		t.Errorf("GitHub gets %q, want %q", log.String(), want)
 	}
 	log.Reset()
-	_, e = Detect(env(), &log)
+	_, e = Detect(env(), &log, &log)
 	e.Annotate(a)
 	if want := "Dockerfile:3: error: a,b:c: x ::error::forged\n"; log.String() != want {
 		t.Errorf("a terminal gets %q, want %q", log.String(), want)

@@ -112,14 +112,16 @@ func readEvent(path string) (event, error) {
 }
 
 type githubEmitter struct {
+	masks   *githubactions.Action // writes what the runner is to hide
 	action  *githubactions.Action
 	getenv  func(string) string
 	log     io.Writer
 	summary int // bytes sent
 }
 
-func newGitHubEmitter(getenv func(string) string, log io.Writer) *githubEmitter {
+func newGitHubEmitter(getenv func(string) string, log, hidden io.Writer) *githubEmitter {
 	return &githubEmitter{
+		masks:  githubactions.New(githubactions.WithWriter(hidden), githubactions.WithGetenv(getenv)),
 		action: githubactions.New(githubactions.WithWriter(log), githubactions.WithGetenv(getenv)),
 		getenv: getenv,
 		log:    log,
@@ -129,7 +131,7 @@ func newGitHubEmitter(getenv func(string) string, log io.Writer) *githubEmitter 
 // Mask sends each line too: act hides the whole value only.
 func (g *githubEmitter) Mask(secret string) {
 	for _, part := range MaskParts(secret) {
-		g.action.AddMask(part)
+		g.masks.AddMask(part)
 	}
 }
 

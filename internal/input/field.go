@@ -146,7 +146,7 @@ func readFlags(fields []field, args []string) (map[string][]string, error) {
 		}
 	}
 	if err := flags.Parse(args); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; inputs are given as --NAME=VALUE, and --help lists them", err)
 	}
 	if rest := flags.Args(); len(rest) > 0 {
 		return nil, fmt.Errorf("argument %q is not understood; inputs are given as --NAME=VALUE", rest[0])

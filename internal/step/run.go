@@ -67,7 +67,7 @@ func Run(ctx context.Context, s Step, p Process) int {
 	defer stdout.flush()
 	defer stderr.flush()
 	p.Stdout, p.Stderr = stdout, stderr
-	job := &Job{Process: p, mask: mask}
+	job := &Job{Process: p, mask: mask, hidden: stderr.to}
 	err := prepare(s, job)
 	if err == nil {
 		err = job.run(ctx, s)
@@ -92,7 +92,7 @@ func asksFor(args []string, names ...string) bool {
 // anything is logged, also where it returns an error.
 func prepare(s Step, job *Job) error {
 	d, target := s.Declaration(), s.Inputs()
-	job.CI, job.emitter = ci.Detect(job.Getenv, job.Stderr)
+	job.CI, job.emitter = ci.Detect(job.Getenv, job.Stderr, job.hidden)
 	job.Log = newLogger(job.Stderr, "info")
 	holder, ok := target.(interface{ common() *Common })
 	if !ok {

@@ -112,6 +112,7 @@ type Job struct {
 	common  *Common
 	emitter ci.Emitter
 	mask    *masker
+	hidden  io.Writer // standard error without masks: the CI is told there what to hide
 	outputs []output
 	summary strings.Builder
 }

@@ -118,6 +118,24 @@ func TestSecretsNeverShow(t *testing.T) {
 	}
 }
 
+// A runner that reads three asterisks hides those, and shows the secret in the
+// log of every later step.
+func TestTheRunnerHearsWhatToHide(t *testing.T) {
+	_, _, log := execute(t, t.TempDir(), nil, []string{"GITHUB_ACTIONS=true", "INPUT_PASSWORD=s3cr3t"}, func(_ context.Context, job *Job, in fakeInputs) error {
+		job.Mask("an0ther")
+		job.Log.Info("login", "password", in.Password)
+		return nil
+	})
+	for _, want := range []string{"::add-mask::s3cr3t\n", "::add-mask::an0ther\n"} {
+		if strings.Count(log, want) != 1 {
+			t.Errorf("log is %q, want %q in it once", log, want)
+		}
+	}
+	if rest := strings.ReplaceAll(log, "::add-mask::s3cr3t", ""); strings.Contains(rest, "s3cr3t") {
+		t.Errorf("the secret shows beside the command that hides it: %q", log)
+	}
+}
+
 func TestTheMaskHoldsBackNothingForEver(t *testing.T) {
 	var out bytes.Buffer
 	m := &masker{}

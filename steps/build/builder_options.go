@@ -106,7 +106,7 @@ func (s *Step) engineOptions(job *step.Job, mirrors map[string][]string, maxSize
 		Log:           job.Log,
 		Stderr:        job.Untrusted(),
 		Wait: func(holder string) {
-			job.Log.Info("another build uses this builder; waiting for it", "holder", holder)
+			job.Log.Info("another build uses this builder; waiting for it (state=private would not)", "holder", holder)
 		},
 	}
 	if in.StateDir != "" {

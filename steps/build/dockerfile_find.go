@@ -64,7 +64,11 @@ func localDockerfile(file, target string, c buildContext, s surroundings) (docke
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("there is no Dockerfile at %s", s.shown(path))
 		}
-		return none, fault.Usage(fmt.Errorf("input file: %w", err), "file is relative to the checkout "+s.dir)
+		hint := "file is relative to the checkout " + s.dir
+		if file == "" {
+			hint = "the context has none; name one with file"
+		}
+		return none, fault.Usage(fmt.Errorf("input file: %w", err), hint)
 	}
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -176,8 +176,10 @@ var (
 	resolving = regexp.MustCompile(`failed to (?:resolve source metadata for|fetch) (\S+?): (.*)`)
 	missing   = regexp.MustCompile(`failed to calculate checksum of ref .*"/?([^"]*)": not found`)
 	unparsed  = regexp.MustCompile(`dockerfile parse error (?:on )?line (\d+): (.*)`)
-	answered  = regexp.MustCompile(`^rpc error: code = \w+ desc = `)  // the engine's answer to us
-	wrapped   = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
+	answered  = regexp.MustCompile(`^rpc error: code = \w+ desc = `) // the engine's answer to us
+	// https://github.com/moby/buildkit/blob/v0.34.2/util/entitlements/entitlements.go
+	entitlement = regexp.MustCompile(`(network\.host|security\.insecure|device\S*) is not allowed`)
+	wrapped     = regexp.MustCompile(`.*rpc error: code = \w+ desc = `) // an answer of this process to the engine
 )
 
 // fullDisk is how the kernel says it, to the engine as to a step.
@@ -201,6 +203,9 @@ func reason(err error) (message, hint string) {
 	}
 	if what, hint := contextReason(text); what != "" {
 		return what, hint
+	}
+	if m := entitlement.FindStringSubmatch(text); m != nil {
+		return "the Dockerfile or an input asks for " + m[1] + ", which is not granted", "set allow to " + m[1] + "; a builder that is served needs the same"
 	}
 	if strings.Contains(text, "denied by policy") {
 		return "an image is not named by its digest: " + last(strings.TrimSuffix(text, ": source denied by policy")), "write its digest behind the tag, or leave require-pinned-base out"
@@ -237,7 +242,7 @@ func imageReason(image, text string, code codes.Code) (message, hint string) {
 	}
 	switch {
 	case has("no match for platform"):
-		return fmt.Sprintf("image %s is not made for this machine's architecture", image), "see its platforms with: docker manifest inspect"
+		return fmt.Sprintf("image %s is not made for the platform that is wanted", image), "its registry shows for which it is; set platforms, or FROM --platform, to one of them"
 	case has("401 Unauthorized", "403 Forbidden", "insufficient_scope", "authorization failed", "access denied") || code == codes.Unauthenticated || code == codes.PermissionDenied:
 		return fmt.Sprintf("image %s: the registry did not let us in: %s", image, last(text)), login + "; Docker Hub also answers so when there is no such image"
 	case has("not found") || code == codes.NotFound:

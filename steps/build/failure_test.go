@@ -113,7 +113,8 @@ func TestReasonsAreSaidInOneSentence(t *testing.T) {
 		message, hint string
 	}{
 		{"no such image", status.Error(codes.NotFound, resolve("127.0.0.1:5000/base:1: not found")), base + " does not exist in its registry", "name and tag"},
-		{"wrong architecture", status.Error(codes.NotFound, resolve("no match for platform in manifest: not found")), base + " is not made for this machine's architecture", "platforms"},
+		{"a right that is not granted", errors.New("failed to solve: failed to load LLB: network.host is not allowed"), "the Dockerfile or an input asks for network.host, which is not granted", "set allow to network.host"},
+		{"wrong architecture", status.Error(codes.NotFound, resolve("no match for platform in manifest: not found")), base + " is not made for the platform that is wanted", "platforms"},
 		{"no credentials", errors.New(resolve("unexpected status from HEAD request to http://127.0.0.1:5000/v2/base/manifests/1: 401 Unauthorized")), base + ": the registry did not let us in: 401 Unauthorized", "username and password"},
 		{"not allowed", errors.New(resolve("pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials")), base + ": the registry did not let us in: no basic auth credentials", "username and password"},
 		{"registry down", errors.New(resolve(`failed to do request: Head "http://127.0.0.1:5000/v2/base/manifests/1": dial tcp 127.0.0.1:5000: connect: connection refused`)), base + ": the registry refuses connections: dial tcp 127.0.0.1:5000: connect: connection refused", "that it runs"},

@@ -219,6 +219,9 @@ func (p *plan) readResults(in *Inputs, s surroundings) (err error) {
 	}
 	p.attestations, err = parseAttestations(in.Results, s.runURL)
 	maps.Copy(p.attrs, p.attestations.attrs)
+	if p.attestations.sbom {
+		s.warn("input sbom: the record says that a list of packages is wanted; no step makes one yet, but sbom=generator=IMAGE does")
+	}
 	return err
 }
 

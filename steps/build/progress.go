@@ -39,6 +39,7 @@ type vertex struct {
 	name   string
 	cached bool
 	tail   []string
+	errors []bool         // which lines of tail came from standard error
 	held   map[int]string // by stream: the line that has not ended
 }
 
@@ -165,10 +166,24 @@ func (w *watcher) say(clean *client.SolveStatus, d digest.Digest, stream int, at
 	line = strings.TrimRight(line, "\r")
 	line = line[strings.LastIndexByte(line, '\r')+1:] // a progress bar: what a terminal would show in the end
 	line = w.line(line)
-	v := w.vertex(d)
-	v.tail = append(v.tail, beginning(line))
-	v.tail = v.tail[max(0, len(v.tail)-tailLines):]
+	w.vertex(d).keep(beginning(line), stream)
 	clean.Logs = append(clean.Logs, &client.VertexLog{Vertex: d, Stream: stream, Timestamp: at, Data: []byte(line + "\n")})
+}
+
+// keep adds a line to the end of what is shown of a step that fails. The two
+// streams of a step come in any order, so what it said on standard error must not
+// be pushed out by what it said before on standard output.
+func (v *vertex) keep(line string, stream int) {
+	const stderr = 2
+	v.tail, v.errors = append(v.tail, line), append(v.errors, stream == stderr)
+	if len(v.tail) <= tailLines {
+		return
+	}
+	drop := slices.Index(v.errors, false)
+	if drop < 0 || drop > tailLines/2 { // the newest stay, whatever they are
+		drop = 0
+	}
+	v.tail, v.errors = slices.Delete(v.tail, drop, drop+1), slices.Delete(v.errors, drop, drop+1)
 }
 
 // beginning is what a failure's report shows of a line.

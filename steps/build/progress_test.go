@@ -155,3 +155,14 @@ func TestNamesOfGroupedStepsAreHarmless(t *testing.T) {
 		t.Errorf("the group is shown as %q", got.Name)
 	}
 }
+
+// The two streams of a step come in any order.
+func TestTheErrorThatAStepPrintedIsNotPushedOut(t *testing.T) {
+	w := newWatcher(nil)
+	d := digest.FromString("step")
+	w.observe(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: d, Stream: 2, Data: []byte("cc: not found\n")}}})
+	w.observe(&client.SolveStatus{Logs: []*client.VertexLog{{Vertex: d, Stream: 1, Data: []byte(strings.Repeat("compiling\n", 3*tailLines))}}})
+	if tail := w.tail(d); len(tail) != tailLines || tail[0] != "cc: not found" {
+		t.Errorf("the tail is %d lines from %q on, want %d with the error first", len(tail), tail[0], tailLines)
+	}
+}

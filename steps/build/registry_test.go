@@ -87,7 +87,7 @@ func TestBaseImageFromARegistry(t *testing.T) {
 		{"token refused", tokens + "/base:1", []string{"INPUT_REGISTRY=" + tokens, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: the registry did not let us in: " + tokens + " refused the credentials: 401 Unauthorized; give registry"}},
 		{"token server elsewhere", astray + "/base:1", []string{"INPUT_REGISTRY=" + astray, "INPUT_USERNAME=user", "INPUT_PASSWORD=wr0ng"}, 1, []string{"Dockerfile:1: " + astray + `: token server "http://auth.invalid/token": it does not use TLS; `, "insecure-registries"}},
 		{"no such image", public + "/base:2", nil, 1, []string{"Dockerfile:1: image " + public + "/base:2 does not exist in its registry"}},
-		{"another architecture", public + "/foreign:1", nil, 1, []string{"image " + public + "/foreign:1 is not made for this machine's architecture"}},
+		{"another architecture", public + "/foreign:1", nil, 1, []string{"image " + public + "/foreign:1 is not made for the platform that is wanted"}},
 		{"another architecture, without an index", public + "/foreign:alone", nil, 1, []string{`the image is for "linux/` + other.Architecture + `", which is the wrong architecture`}},
 		{"no architecture at all", public + "/forged:1", nil, 1, []string{"which is the wrong architecture"}},
 		{"registry down", down + "/base:1", nil, 1, []string{"Dockerfile:1: image " + down + "/base:1: the registry refuses connections", "connection refused"}},
