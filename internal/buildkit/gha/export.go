@@ -60,11 +60,7 @@ func (e *exporter) Finalize(ctx context.Context) (map[string]string, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.store.timeout,
 		fmt.Errorf("GitHub Actions cache: not written within %s", e.store.timeout))
 	defer cancel()
-	err := e.write(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return nil, err
+	return nil, late(ctx, e.write(ctx))
 }
 
 func (e *exporter) write(ctx context.Context) error {

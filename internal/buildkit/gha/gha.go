@@ -87,6 +87,9 @@ func (s *store) load(ctx context.Context, key string) (*actionscache.Entry, erro
 
 // save writes entry key, unless it is there or somebody else is writing it.
 func (s *store) save(ctx context.Context, key string, blob actionscache.Blob) error {
+	if s.IsV2 {
+		return quiet(s.upload(ctx, key, blob))
+	}
 	return quiet(s.Save(ctx, key, blob))
 }
 
@@ -105,6 +108,21 @@ func (s *store) number(ctx context.Context, key string) (int, error) {
 		return 0, fmt.Errorf("GitHub Actions cache: it answered %s with another entry", key)
 	}
 	return n, nil
+}
+
+// late is err, or why ctx ended when its time is up. What else was bounded by that
+// time may have noticed it before ctx did.
+func late(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // quiet is err without the signatures that addresses carry: whoever reads a log

@@ -59,10 +59,7 @@ func (i *importer) Resolve(ctx context.Context, _ ocispecs.Descriptor, id string
 		})
 	}
 	if err := g.Wait(); err != nil {
-		if limited.Err() != nil {
-			err = context.Cause(limited)
-		}
-		return nil, err
+		return nil, late(limited, err)
 	}
 	return solver.NewCombinedCacheManager(caches, nil), nil
 }
