@@ -11,7 +11,7 @@ import (
 	"github.com/moby/buildkit/client"
 )
 
-// large makes a layer of a few megabytes of GitHub's storage.
+// large makes a layer of a few megabytes.
 const large = `FROM scratch AS make
 COPY busybox /busybox
 RUN ["/busybox", "dd", "if=/dev/urandom", "of=/noise", "bs=1M", "count=3"]
