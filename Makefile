@@ -41,7 +41,7 @@ generate: ## actions/, gitlab-templates/ and docs/inputs, from the declared inpu
 SOURCE := $(wildcard steps internal test bench examples)
 
 bench-build: packages-demo build $(TOOLS)/.registry $(TOOLS)/.buildkit ## start, size and small builds against buildkitd and buildctl (BENCH_RUNS=9)
-	go build -tags caches -ldflags '$(LDFLAGS)' -o $(TOOLS)/imagewright-build-caches ./steps/build/imagewright-build
+	go build -tags grpcnotrace,caches -ldflags '$(LDFLAGS)' -o $(TOOLS)/imagewright-build-caches ./steps/build/imagewright-build
 	go build -o $(TOOLS)/bench-build ./bench/build
 	@$(TOOLS)/bench-build $(if $(BENCH_RUNS),-runs '$(BENCH_RUNS)')
 
