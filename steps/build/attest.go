@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -132,17 +130,4 @@ func isParameter(key string) checkAttr {
 		}
 		return nil
 	}
-}
-
-// csvRecord is attrs as a builder reads them, sorted.
-func csvRecord(attrs map[string]string) string {
-	var fields []string
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		field := key + "=" + attrs[key]
-		if strings.ContainsAny(field, "\",\n") {
-			field = `"` + strings.ReplaceAll(field, `"`, `""`) + `"`
-		}
-		fields = append(fields, field)
-	}
-	return strings.Join(fields, ",")
 }

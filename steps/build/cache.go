@@ -3,14 +3,11 @@ package build
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
-	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -89,14 +86,8 @@ func cacheEntry(record string, export bool, getenv func(string) string) (client.
 	if err != nil {
 		return none, err
 	}
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		check := kind.attrs[key]
-		if check == nil {
-			return none, fmt.Errorf("attribute %s is not known for type=%s; want %s", key, name, strings.Join(slices.Sorted(maps.Keys(kind.attrs)), ", "))
-		}
-		if err := check(attrs[key]); err != nil {
-			return none, fmt.Errorf("attribute %s: %w", key, err)
-		}
+	if err := checkAttrs(name, attrs, kind.attrs, ""); err != nil {
+		return none, err
 	}
 	if kind.complete != nil {
 		if err := kind.complete(attrs, getenv); err != nil {
@@ -111,25 +102,11 @@ func cacheEntry(record string, export bool, getenv func(string) string) (client.
 	return client.CacheOptionsEntry{Type: name, Attrs: attrs}, nil
 }
 
+// cacheFields reads a record. A lone reference is that of a registry cache, as
+// docker/build-push-action has it.
 func cacheFields(record string) (map[string]string, error) {
-	fields, err := csvvalue.Fields(record, nil)
-	if err != nil {
-		return nil, errors.New("not comma-separated NAME=VALUE")
+	if !strings.Contains(record, "=") {
+		record = "type=registry,ref=" + record
 	}
-	if len(fields) == 1 && !strings.Contains(fields[0], "=") {
-		fields = []string{"type=registry", "ref=" + fields[0]}
-	}
-	attrs := map[string]string{}
-	for _, field := range fields {
-		key, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return nil, errors.New("an attribute has no value; want NAME=VALUE")
-		}
-		key = strings.ToLower(strings.TrimSpace(key))
-		if _, twice := attrs[key]; twice {
-			return nil, fmt.Errorf("attribute %s is given twice", key)
-		}
-		attrs[key] = strings.TrimSpace(value)
-	}
-	return attrs, nil
+	return csvAttrs(record)
 }

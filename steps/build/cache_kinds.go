@@ -9,9 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
-
 	"github.com/imagewright/imagewright/internal/buildkit"
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -95,7 +92,7 @@ func writableCaches() map[string]cacheKind {
 	}
 	kinds["s3"].attrs["touch_refresh"] = isDuration
 	kinds["s3"].attrs["upload_parallelism"] = isCount
-	kinds["inline"] = cacheKind{}
+	kinds["inline"] = cacheKind{attrs: map[string]checkAttr{}}
 	return kinds
 }
 
@@ -122,25 +119,6 @@ func azblobAttrs() map[string]checkAttr {
 	}
 }
 
-// checkAttr says what is wrong with an attribute's value, nil for nothing.
-type checkAttr func(value string) error
-
-func oneOf(accepted ...string) checkAttr {
-	return func(value string) error {
-		if slices.Contains(accepted, value) {
-			return nil
-		}
-		return fmt.Errorf("%q is not accepted; want %s", value, strings.Join(accepted, " or "))
-	}
-}
-
-func isBool(value string) error {
-	if _, err := strconv.ParseBool(value); err != nil {
-		return fmt.Errorf("%q is not accepted; want true or false", value)
-	}
-	return nil
-}
-
 func isCount(value string) error {
 	if n, err := strconv.Atoi(value); err != nil || n < 1 {
 		return fmt.Errorf("%q is not accepted; want a number from 1", value)
@@ -151,27 +129,6 @@ func isCount(value string) error {
 func isDuration(value string) error {
 	if d, err := time.ParseDuration(value); err != nil || d <= 0 {
 		return fmt.Errorf("%q is not accepted; want a time such as 5m", value)
-	}
-	return nil
-}
-
-func notEmpty(value string) error {
-	if value == "" {
-		return errors.New("it is empty")
-	}
-	return nil
-}
-
-func isDigest(value string) error {
-	if _, err := digest.Parse(value); err != nil {
-		return fmt.Errorf("%q is not a digest", value)
-	}
-	return nil
-}
-
-func isReference(value string) error {
-	if _, err := reference.ParseNormalizedNamed(value); err != nil {
-		return fmt.Errorf("%q is not an image reference", value)
 	}
 	return nil
 }

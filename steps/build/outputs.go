@@ -4,14 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/distribution/reference"
-	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -185,41 +183,4 @@ func parseOutput(record string, names []reference.NamedTagged) (output, error) {
 		return out, errors.New("attribute dest: a directory does not fit on standard output")
 	}
 	return out, nil
-}
-
-// csvAttrs reads NAME=VALUE fields separated by commas, quoted as in CSV.
-func csvAttrs(record string) (map[string]string, error) {
-	fields, err := csvvalue.Fields(record, nil)
-	if err != nil {
-		return nil, errors.New("not comma-separated NAME=VALUE")
-	}
-	attrs := map[string]string{}
-	for _, field := range fields {
-		key, value, ok := strings.Cut(field, "=")
-		if !ok {
-			return nil, errors.New("an attribute has no value; want NAME=VALUE")
-		}
-		key = strings.ToLower(strings.TrimSpace(key))
-		if _, twice := attrs[key]; twice {
-			return nil, fmt.Errorf("attribute %s is given twice", key)
-		}
-		attrs[key] = strings.TrimSpace(value)
-	}
-	return attrs, nil
-}
-
-// checkAttrs compares attrs with what is known for kind; kinds are all there are.
-func checkAttrs(kind string, attrs map[string]string, known map[string]checkAttr, kinds string) error {
-	if known == nil {
-		return fmt.Errorf("type %q is not accepted; want %s", kind, kinds)
-	}
-	for _, key := range slices.Sorted(maps.Keys(attrs)) {
-		if known[key] == nil {
-			return fmt.Errorf("attribute %s is not known for type=%s; want %s", key, kind, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
-		}
-		if err := known[key](attrs[key]); err != nil {
-			return fmt.Errorf("attribute %s: %w", key, err)
-		}
-	}
-	return nil
 }
