@@ -54,11 +54,11 @@ func broke(l *link) error {
 		return l.send(bad)
 	}
 	defer h.drop() // the program has its own
-	return l.send(report{Ready: true, Answer: h.answer, Root: h.root, Fresh: h.fresh, PID: h.pid}, h.link.conn, h.log.file)
+	return l.send(report{Answer: h.answer, Root: h.root, Fresh: h.fresh, PID: h.pid}, h.link.conn, h.log.file)
 }
 
 func acquireAsRoot(ctx context.Context, w wish, tell func(holder string)) (*hold, error) {
-	if err := canBe(ctx, Root); err != nil {
+	if err := needRoot(); err != nil {
 		return nil, err
 	}
 	return acquire(ctx, w, tell)

@@ -12,7 +12,7 @@ import (
 )
 
 // cacheExporters are the kinds of caches that can be written, by name. Those of
-// cloud providers are in a variant of this program: see cloudcaches.go.
+// cloud providers are in a variant of this program: see cloudcaches_linux.go.
 func cacheExporters(sessions *session.Manager, hosts docker.RegistryHosts) map[string]remotecache.ResolveCacheExporterFunc {
 	all := cloudExporters()
 	all["registry"] = registrycache.ResolveCacheExporterFunc(sessions, hosts)

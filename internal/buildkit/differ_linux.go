@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -64,9 +65,7 @@ func (d *differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts .
 // commit stores what w got, with the digest of the uncompressed layer beside it.
 func (d *differ) commit(ctx context.Context, w content.Writer, media string, plain digest.Digest, extra map[string]string) (ocispecs.Descriptor, error) {
 	noted := map[string]string{labels.LabelUncompressed: plain.String()}
-	for k, v := range extra {
-		noted[k] = v
-	}
+	maps.Copy(noted, extra)
 	blob := w.Digest()
 	err := w.Commit(ctx, 0, blob, content.WithLabels(noted))
 	if err != nil && !errdefs.IsAlreadyExists(err) {
@@ -149,6 +148,7 @@ type cancelled struct {
 	w   io.Writer
 }
 
+// Write implements io.Writer.
 func (c *cancelled) Write(p []byte) (int, error) {
 	if err := context.Cause(c.ctx); err != nil {
 		return 0, err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -145,12 +146,7 @@ func (h *lobby) leave(g *guest) {
 	g.hangUpAll()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range h.guests {
-		if h.guests[i] == g {
-			h.guests = append(h.guests[:i], h.guests[i+1:]...)
-			break
-		}
-	}
+	h.guests = slices.DeleteFunc(h.guests, func(other *guest) bool { return other == g })
 	last := len(h.guests) == 0
 	g.send(notice{Last: last}) // who was killed doesn't hear it
 	if !last {

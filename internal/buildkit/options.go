@@ -7,8 +7,8 @@
 //
 // Two things differ from a stock buildkitd, both so that the same commit gives
 // the same digest whatever the state already holds: layers get a constant
-// modification time as they are made (differ.go), and the dates in an image's
-// config come from the build alone (dates.go).
+// modification time as they are made (differ_linux.go), and the dates in an image's
+// config come from the build alone (dates_linux.go).
 package buildkit
 
 import (

@@ -1,14 +1,11 @@
 package buildkit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/imagewright/imagewright/internal/buildkit/userns"
 	"github.com/imagewright/imagewright/internal/ci"
@@ -16,42 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sudoTimeout bounds the question whether sudo works without a password.
-const sudoTimeout = 10 * time.Second
-
 // unfit says why an engine cannot have the rights of a mode here.
 type unfit struct {
 	mode string
 	err  error
 }
 
+// Error implements error.
 func (e *unfit) Error() string { return e.mode + ": " + e.err.Error() }
 
 // Unwrap returns why.
 func (e *unfit) Unwrap() error { return e.err }
-
-// CanStart returns why Start could not start an engine here, or nil. It starts
-// none, so a state in use or damaged is none of its reasons. Errors: those of
-// Start, with their hints.
-func CanStart(ctx context.Context, o Options) error {
-	o = o.filled()
-	if _, err := o.wish(ctx); err != nil {
-		return err
-	}
-	ways, err := o.ways()
-	if err != nil {
-		return err
-	}
-	var tried []error
-	for _, mode := range ways {
-		err := canBe(ctx, mode)
-		if err == nil {
-			return nil
-		}
-		tried = append(tried, err)
-	}
-	return noWay(tried)
-}
 
 // ways are the modes to try, in this order: real root before a user namespace,
 // which has no control groups and whose files have other owners.
@@ -73,19 +45,10 @@ func (o Options) ways() ([]string, error) {
 	return []string{o.Privilege}, nil
 }
 
-// canBe returns why an engine cannot have the rights of mode, or nil.
-func canBe(ctx context.Context, mode string) error {
-	var err error
-	switch mode {
-	case Root:
-		err = isRoot()
-	case Sudo:
-		err = hasSudo(ctx)
-	case Rootless:
-		err = userns.Check(ctx)
-	}
-	if err != nil {
-		return &unfit{mode, err}
+// needRoot returns an *unfit when this process is not root enough.
+func needRoot() error {
+	if err := isRoot(); err != nil {
+		return &unfit{Root, err}
 	}
 	return nil
 }
@@ -105,23 +68,6 @@ func isRoot() error {
 	}
 	if userns.Inside() {
 		return errors.New("this is root of a user namespace") // Rootless is what works there
-	}
-	return nil
-}
-
-// hasSudo returns why sudo would not run a command without asking.
-func hasSudo(ctx context.Context) error {
-	path, err := exec.LookPath("sudo")
-	if err != nil {
-		return errors.New("there is no sudo on PATH")
-	}
-	ctx, cancel := context.WithTimeout(ctx, sudoTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "-n", "true")
-	cmd.Env = sudoEnviron()
-	cmd.WaitDelay = time.Second
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return sudoRefused(out, err)
 	}
 	return nil
 }
@@ -159,6 +105,7 @@ type shut struct {
 	tried []error
 }
 
+// Error implements error.
 func (e *shut) Error() string { return ErrNotRoot.Error() + "; " + e.why }
 
 // Unwrap returns ErrNotRoot and what was tried.

@@ -76,6 +76,7 @@ type deathbed struct {
 	words string
 }
 
+// Error implements error.
 func (d *deathbed) Error() string { return d.err.Error() }
 
 // Unwrap returns why.
@@ -84,6 +85,7 @@ func (d *deathbed) Unwrap() error { return d.err }
 // fullDisk is what an engine says for whose state there is no room.
 type fullDisk string
 
+// Error implements error.
 func (f fullDisk) Error() string { return string(f) }
 
 // Unwrap returns what the kernel said to the engine.

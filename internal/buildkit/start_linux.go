@@ -138,14 +138,14 @@ func (o Options) wish(ctx context.Context) (w wish, err error) {
 // acquire gets a link to an engine that runs with the rights of mode. The error
 // is an *unfit when there are none to be had.
 func (o Options) acquire(ctx context.Context, mode string, w wish) (*hold, error) {
-	root, err := o.stateDir(mode, w)
+	root, err := o.stateDir(mode)
 	if err != nil {
 		return nil, err
 	}
 	w.Root = root
 	switch mode {
 	case Root:
-		if err := canBe(ctx, Root); err != nil {
+		if err := needRoot(); err != nil {
 			return nil, err
 		}
 	case Sudo:
@@ -156,7 +156,7 @@ func (o Options) acquire(ctx context.Context, mode string, w wish) (*hold, error
 	return acquire(ctx, w, o.Wait)
 }
 
-func (o Options) stateDir(mode string, w wish) (string, error) {
+func (o Options) stateDir(mode string) (string, error) {
 	if o.StateDir != "" {
 		return filepath.Abs(o.StateDir)
 	}

@@ -122,10 +122,10 @@ func startUnprivileged(args []string) error {
 		return err
 	}
 	o := Options{StateDir: args[0], RuntimeBinary: binary, Privilege: args[1]}
-	if err := CanStart(context.Background(), o); !errors.Is(err, ErrNotRoot) {
-		return fmt.Errorf("CanStart() = %w", err)
-	}
 	e, err := Start(context.Background(), o)
+	if err != nil && !errors.Is(err, ErrNotRoot) {
+		return fmt.Errorf("Start() = %w, which is not ErrNotRoot", err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, fault.Hint(err))
 	}

@@ -103,6 +103,7 @@ type blobReader struct {
 	size int64
 }
 
+// Size implements content.ReaderAt.
 func (r *blobReader) Size() int64 { return r.size }
 
 // Writer implements content.Ingester. Digest and size must be known. It returns

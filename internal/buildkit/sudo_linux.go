@@ -43,7 +43,6 @@ type report struct {
 	Words string // the engine's last
 	Unfit bool   // this root is not root enough
 
-	Ready  bool
 	Answer answer
 	Root   string
 	Fresh  bool
@@ -173,7 +172,7 @@ func hearBroker(ctx context.Context, l *link, root string, tell func(holder stri
 
 // unpack makes a hold of what the broker brought.
 func (r *report) unpack(files []*os.File) (*hold, error) {
-	if !r.Ready || len(files) != 2 {
+	if len(files) != 2 {
 		closeAll(files)
 		return nil, fmt.Errorf("the broker's report came with %d files", len(files))
 	}

@@ -87,9 +87,6 @@ func enterWorld(args []string) error {
 func buildAsUser(args []string) error {
 	world, dir, contextDir, state := args[0], args[1], args[2], args[3]
 	o := Options{StateDir: state, Stderr: os.Stderr, CABundle: os.Getenv("TEST_CA")}
-	if err := CanStart(context.Background(), o); err != nil {
-		return fmt.Errorf("CanStart() = %w", err)
-	}
 	first, err := Start(context.Background(), o)
 	if err != nil {
 		return err

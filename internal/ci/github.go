@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	maxEventBytes   = 16 << 20 // GitHub caps a webhook payload at 25 MB; what we read of it stands in far less
+	maxEventBytes   = 16 << 20 // GitHub caps a webhook payload at 25 MB; real ones have some kB, and of a larger one nothing is known
 	maxSummaryBytes = 1 << 20  // a step's summary above 1 MiB is dropped whole
 )
 
@@ -135,6 +135,7 @@ func (g *githubEmitter) Mask(secret string) {
 	}
 }
 
+// Annotate implements Emitter.
 func (g *githubEmitter) Annotate(a Annotation) {
 	props := githubactions.CommandProperties{}
 	if a.File != "" {
@@ -152,6 +153,7 @@ func (g *githubEmitter) Annotate(a Annotation) {
 	g.action.IssueCommand(&githubactions.Command{Name: string(a.Level), Message: a.Message, Properties: props})
 }
 
+// Group implements Emitter.
 func (g *githubEmitter) Group(title string) func() {
 	g.action.Group(title)
 	return g.action.EndGroup
@@ -168,6 +170,7 @@ func (g *githubEmitter) Output(name, value string) error {
 	return g.appendTo("GITHUB_OUTPUT", fmt.Sprintf("%s<<%s\n%s\n%s\n", name, delimiter, value, delimiter))
 }
 
+// Summary implements Emitter.
 func (g *githubEmitter) Summary(markdown string) (bool, error) {
 	if g.getenv("GITHUB_STEP_SUMMARY") == "" {
 		return false, nil

@@ -32,6 +32,7 @@ func detectGitLab(getenv func(string) string) Context {
 // https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
 type gitlabEmitter struct{ *logEmitter }
 
+// Group implements Emitter.
 func (g gitlabEmitter) Group(title string) func() {
 	name := sectionName(title)
 	fmt.Fprintf(g.log, "\x1b[0Ksection_start:%d:%s\r\x1b[0K%s\n", time.Now().Unix(), name, Printable(title))

@@ -14,8 +14,10 @@ type logEmitter struct{ log io.Writer }
 
 func newLogEmitter(log io.Writer) *logEmitter { return &logEmitter{log} }
 
+// Mask implements Emitter.
 func (l *logEmitter) Mask(string) {} // the step masks its own log; the system knows no command for it
 
+// Annotate implements Emitter.
 func (l *logEmitter) Annotate(a Annotation) {
 	place := ""
 	if a.File != "" {
@@ -32,15 +34,19 @@ func (l *logEmitter) Annotate(a Annotation) {
 	fmt.Fprintf(l.log, "%s%s: %s%s\n", place, a.Level, Printable(title), Printable(a.Message))
 }
 
+// Group implements Emitter.
 func (l *logEmitter) Group(title string) func() {
 	fmt.Fprintf(l.log, "%s\n", Printable(title))
 	return func() {}
 }
 
+// Output implements Emitter.
 func (l *logEmitter) Output(string, string) error { return nil }
 
+// Summary implements Emitter.
 func (l *logEmitter) Summary(string) (bool, error) { return false, nil }
 
+// Shield implements Emitter.
 func (l *logEmitter) Shield(w io.Writer) io.Writer { return w }
 
 // minMaskedLine is the shortest line of a multi-line secret that is masked
@@ -109,6 +115,7 @@ type shield struct {
 	held   []byte
 }
 
+// Write implements io.Writer.
 func (s *shield) Write(p []byte) (int, error) {
 	data := append(s.held, p...)
 	s.held = nil

@@ -70,12 +70,8 @@ func archiveIn(ctx context.Context, f *os.File, tempDir string, maxBytes int64) 
 	if a.size == 0 {
 		return nil, a.where().damaged("", "is empty")
 	}
-	start := make([]byte, 6)
-	if _, err := f.ReadAt(start, 0); err != nil && err != io.EOF {
-		return nil, err
-	}
-	if compressionOf(start) == plain {
-		return a, nil
+	if packed, err := compressionAt(f); err != nil || packed == plain {
+		return a, err
 	}
 	unpacked, err := a.unpack(ctx, f, tempDir, maxBytes)
 	if err == nil {

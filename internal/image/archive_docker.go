@@ -67,7 +67,7 @@ func (a *archive) openDockerImage(ctx context.Context, e dockerEntry) (*dockerIm
 		return nil, a.where().damaged(dockerManifestFile, "names %d layers, the config %d", len(e.Layers), len(config.RootFS.DiffIDs))
 	}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: make([]v1.Descriptor, len(e.Layers))}
-	m.Config = d.name(raw, types.OCIConfigJSON)
+	m.Config = descriptorOf(types.OCIConfigJSON, raw)
 	d.stored[m.Config.Digest] = e.Config
 	for i, file := range e.Layers {
 		desc, err := a.describeLayer(ctx, file, config.RootFS.DiffIDs[i])
@@ -80,13 +80,8 @@ func (a *archive) openDockerImage(ctx context.Context, e dockerEntry) (*dockerIm
 	if d.raw, err = json.Marshal(m); err != nil {
 		return nil, err
 	}
-	d.desc = d.name(d.raw, types.OCIManifestSchema1)
+	d.desc = descriptorOf(types.OCIManifestSchema1, d.raw)
 	return d, nil
-}
-
-func (d *dockerImage) name(raw []byte, kind types.MediaType) v1.Descriptor {
-	h, n, _ := v1.SHA256(bytes.NewReader(raw)) // a bytes.Reader does not fail
-	return v1.Descriptor{MediaType: kind, Digest: h, Size: n}
 }
 
 func (d *dockerImage) readConfig(file string) ([]byte, *v1.ConfigFile, error) {
@@ -97,7 +92,7 @@ func (d *dockerImage) readConfig(file string) ([]byte, *v1.ConfigFile, error) {
 	}
 	// docker save calls the file after the image's ID, which is its digest.
 	hex := strings.TrimPrefix(strings.TrimSuffix(path.Base(file), ".json"), "sha256:")
-	if got := d.name(raw, "").Digest; isBlobName(hex) && hex != got.Hex {
+	if got := descriptorOf("", raw).Digest; isBlobName(hex) && hex != got.Hex {
 		return nil, nil, d.where().damaged(what, "has another content: got %s", got)
 	}
 	config, err := v1.ParseConfigFile(bytes.NewReader(raw))
@@ -113,12 +108,12 @@ func (a *archive) describeLayer(ctx context.Context, file string, diffID v1.Hash
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	start := make([]byte, 6)
-	if _, err := r.ReadAt(start, 0); err != nil && err != io.EOF {
+	packed, err := compressionAt(r)
+	if err != nil {
 		return v1.Descriptor{}, err
 	}
 	desc := v1.Descriptor{MediaType: types.OCIUncompressedLayer, Digest: diffID, Size: r.Size()}
-	switch compressionOf(start) {
+	switch packed {
 	case plain:
 		return desc, nil
 	case gzipped:

@@ -85,8 +85,7 @@ func (l *Layout) write(produce func(io.Writer) error) (v1.Hash, int64, error) {
 
 // putRaw stores a document and returns what names it.
 func (l *Layout) putRaw(kind types.MediaType, raw []byte) (v1.Descriptor, error) {
-	h, n, _ := v1.SHA256(bytes.NewReader(raw)) // a bytes.Reader does not fail
-	desc := v1.Descriptor{MediaType: kind, Digest: h, Size: n}
+	desc := descriptorOf(kind, raw)
 	return desc, l.Put(desc, bytes.NewReader(raw))
 }
 

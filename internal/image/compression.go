@@ -24,6 +24,9 @@ const (
 	unsupported // xz and bzip2: docker load takes them, we do not
 )
 
+// magicBytes is how many bytes at its start tell how a stream is compressed.
+const magicBytes = 6
+
 func compressionOf(start []byte) compression {
 	switch {
 	case bytes.HasPrefix(start, []byte{0x1f, 0x8b}):
@@ -36,12 +39,22 @@ func compressionOf(start []byte) compression {
 	return plain
 }
 
+// compressionAt is how what r holds begins.
+func compressionAt(r io.ReaderAt) (compression, error) {
+	start := make([]byte, magicBytes)
+	n, err := r.ReadAt(start, 0)
+	if err != nil && err != io.EOF {
+		return plain, err
+	}
+	return compressionOf(start[:n]), nil
+}
+
 // decompress goes by what the stream is, not by its media type: registries
 // hold plenty of layers of which the two differ. Closing the result does not
 // close r.
 func decompress(r io.Reader) (io.ReadCloser, error) {
 	b := bufio.NewReaderSize(r, 64<<10)
-	start, err := b.Peek(6)
+	start, err := b.Peek(magicBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}

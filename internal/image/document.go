@@ -146,6 +146,12 @@ func (d *document) children() []v1.Descriptor {
 	return append([]v1.Descriptor{*d.Config}, d.Layers...)
 }
 
+// descriptorOf is what names the document raw.
+func descriptorOf(kind types.MediaType, raw []byte) v1.Descriptor {
+	h, n, _ := v1.SHA256(bytes.NewReader(raw)) // a bytes.Reader does not fail
+	return v1.Descriptor{MediaType: kind, Digest: h, Size: n}
+}
+
 // readAtMost reads r to its end, or one byte more than maxDocument: what is
 // longer is refused by whoever asked.
 func readAtMost(r io.Reader) ([]byte, error) {

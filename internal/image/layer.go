@@ -20,10 +20,19 @@ type layer struct {
 
 func (l *layer) what() string { return "layer " + l.desc.Digest.String() }
 
-func (l *layer) Digest() (v1.Hash, error)            { return l.desc.Digest, nil }
-func (l *layer) Size() (int64, error)                { return l.desc.Size, nil }
+// Digest implements v1.Layer.
+func (l *layer) Digest() (v1.Hash, error) { return l.desc.Digest, nil }
+
+// Size implements v1.Layer.
+func (l *layer) Size() (int64, error) { return l.desc.Size, nil }
+
+// MediaType implements v1.Layer.
 func (l *layer) MediaType() (types.MediaType, error) { return l.desc.MediaType, nil }
+
+// Descriptor is what names the blob.
 func (l *layer) Descriptor() (*v1.Descriptor, error) { return l.desc.DeepCopy(), nil }
+
+// DiffID implements v1.Layer.
 func (l *layer) DiffID() (v1.Hash, error) {
 	if l.diffID == nil {
 		return v1.Hash{}, l.place.damaged(l.what(), "has no diff ID: it belongs to no image")
@@ -90,6 +99,7 @@ type unpacked struct {
 	plain  io.ReadCloser
 }
 
+// Read implements io.Reader.
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.plain.Read(p)
 	switch err {
@@ -105,4 +115,5 @@ func (u *unpacked) Read(p []byte) (int, error) {
 	}
 }
 
+// Close implements io.Closer.
 func (u *unpacked) Close() error { return errors.Join(u.plain.Close(), u.packed.Close()) }

@@ -209,6 +209,17 @@ func (l *Layout) Root() (v1.Descriptor, error) {
 	return roots[0], nil
 }
 
+// Named returns the image or index that index.json has under name, a tag or a
+// reference. A layout without it is a usage error.
+func (l *Layout) Named(name string) (v1.Descriptor, error) {
+	roots, err := l.roots()
+	if err != nil {
+		return v1.Descriptor{}, err
+	}
+	root, _, err := Options{Name: name}.pick(l.where(), roots)
+	return root, err
+}
+
 // roots returns all that index.json names; foreign layouts name several.
 func (l *Layout) roots() ([]v1.Descriptor, error) {
 	raw, err := l.readFile(indexFile)

@@ -66,6 +66,36 @@ func TestLayoutHoldsAnIndexWithAttestations(t *testing.T) {
 	}
 }
 
+func TestContentsAreAllThatTheRootNeedsOnceAndInOrder(t *testing.T) {
+	l := value[*Layout](t)(CreateLayout(filepath.Join(t.TempDir(), "image")))
+	desc := putIndex(t, l, helloIndex(t))
+	all := value[[]v1.Descriptor](t)(l.Contents(desc))
+	if all[0].Digest != desc.Digest {
+		t.Errorf("the first is %s, want the root %s", all[0].Digest, desc.Digest)
+	}
+	place := map[string]int{}
+	for i, d := range all {
+		if _, twice := place[d.Digest.Hex]; twice || !l.Has(d) {
+			t.Errorf("%s is there twice, or not as it lies in the layout", d.Digest)
+		}
+		place[d.Digest.Hex] = i
+	}
+	if files := filesBelow(t, l.blobDir()); len(files) != len(all) {
+		t.Errorf("%d contents, want all %d blobs", len(all), len(files))
+	}
+	for _, d := range all {
+		if !d.MediaType.IsImage() {
+			continue
+		}
+		if config := value[*v1.Manifest](t)(value[v1.Image](t)(l.Image(d.Digest)).Manifest()).Config.Digest.Hex; place[config] <= place[d.Digest.Hex] {
+			t.Errorf("config %s comes before its manifest", config)
+		}
+	}
+	must(t, os.Remove(l.blobPath(all[len(all)-1].Digest)))
+	_, err := l.Contents(desc)
+	wantError(t, err, fault.ExitFailed, "is missing")
+}
+
 func TestUnchangedBlobsAreNotWrittenAgain(t *testing.T) {
 	img := hello(t, "amd64")
 	l, _ := newLayout(t, img)

@@ -21,6 +21,7 @@ type closure struct {
 	layout    *Layout
 	documents map[v1.Hash]bool
 	blobs     map[v1.Hash]v1.Descriptor
+	order     []v1.Descriptor // of both, as they were found
 }
 
 // reachable returns what desc needs, or an error when a part of it is missing
@@ -51,6 +52,7 @@ func (c *closure) add(desc v1.Descriptor, depth int) error {
 		return err
 	}
 	c.documents[desc.Digest] = true
+	c.order = append(c.order, doc.Descriptor)
 	for _, child := range doc.children() {
 		if doc.MediaType.IsIndex() && (child.MediaType.IsIndex() || child.MediaType.IsImage()) {
 			if err := c.add(child, depth+1); err != nil {
@@ -75,6 +77,9 @@ func (c *closure) addBlob(desc v1.Descriptor) error {
 			return err // says why
 		}
 		r.Close()
+	}
+	if _, seen := c.blobs[desc.Digest]; !seen {
+		c.order = append(c.order, desc)
 	}
 	c.blobs[desc.Digest] = desc
 	return nil
@@ -146,6 +151,18 @@ func (l *Layout) stale(dir string, c *closure) ([]string, error) {
 		}
 	}
 	return paths, nil
+}
+
+// Contents returns all that root needs, each once: root itself, and what a
+// document names after the document, in its order. Layers that lie at their URLs
+// and not here are left out. Anything else that is missing is a [Damaged] error;
+// the contents of blobs are not read.
+func (l *Layout) Contents(root v1.Descriptor) ([]v1.Descriptor, error) {
+	c, err := l.reachable(root)
+	if err != nil {
+		return nil, err
+	}
+	return c.order, nil
 }
 
 func (c *closure) has(h v1.Hash) bool {

@@ -51,6 +51,7 @@ func verified(r io.ReadCloser, p place, what string, want v1.Hash, size int64) *
 	return &verifier{r: r, place: p, what: what, want: want, size: size, sum: sha256.New()}
 }
 
+// Read implements io.Reader.
 func (v *verifier) Read(p []byte) (int, error) {
 	if v.end != nil {
 		return 0, v.end
@@ -88,6 +89,7 @@ func (v *verifier) finish() error {
 	return err
 }
 
+// Close implements io.Closer.
 func (v *verifier) Close() error { return v.r.Close() }
 
 // contextReader ends a long copy when ctx does.
@@ -96,6 +98,7 @@ type contextReader struct {
 	r   io.Reader
 }
 
+// Read implements io.Reader.
 func (c contextReader) Read(p []byte) (int, error) {
 	if err := context.Cause(c.ctx); err != nil {
 		return 0, err

@@ -30,10 +30,19 @@ type manifestView struct {
 	doc  *document
 }
 
+// MediaType implements v1.Image and v1.ImageIndex.
 func (m *manifestView) MediaType() (types.MediaType, error) { return m.doc.MediaType, nil }
-func (m *manifestView) Size() (int64, error)                { return m.doc.Size, nil }
-func (m *manifestView) Digest() (v1.Hash, error)            { return m.doc.Digest, nil }
-func (m *manifestView) RawManifest() ([]byte, error)        { return bytes.Clone(m.doc.raw), nil }
+
+// Size implements v1.Image and v1.ImageIndex.
+func (m *manifestView) Size() (int64, error) { return m.doc.Size, nil }
+
+// Digest implements v1.Image and v1.ImageIndex.
+func (m *manifestView) Digest() (v1.Hash, error) { return m.doc.Digest, nil }
+
+// RawManifest implements v1.Image and v1.ImageIndex.
+func (m *manifestView) RawManifest() ([]byte, error) { return bytes.Clone(m.doc.raw), nil }
+
+// Descriptor is what names the document.
 func (m *manifestView) Descriptor() (*v1.Descriptor, error) { return m.doc.Descriptor.DeepCopy(), nil }
 
 // imageView is a v1.Image over verified content.
@@ -110,11 +119,13 @@ func (i *imageView) diffIDs() ([]v1.Hash, error) {
 	return ids, nil
 }
 
+// RawConfigFile implements v1.Image.
 func (i *imageView) RawConfigFile() ([]byte, error) {
 	raw, err := i.config()
 	return bytes.Clone(raw), err
 }
 
+// ConfigFile implements v1.Image.
 func (i *imageView) ConfigFile() (*v1.ConfigFile, error) {
 	raw, err := i.config()
 	if err != nil {
@@ -127,9 +138,13 @@ func (i *imageView) ConfigFile() (*v1.ConfigFile, error) {
 	return config, nil
 }
 
-func (i *imageView) ConfigName() (v1.Hash, error)    { return i.doc.Config.Digest, nil }
+// ConfigName implements v1.Image.
+func (i *imageView) ConfigName() (v1.Hash, error) { return i.doc.Config.Digest, nil }
+
+// Manifest implements v1.Image.
 func (i *imageView) Manifest() (*v1.Manifest, error) { return partial.Manifest(i) }
 
+// Layers implements v1.Image.
 func (i *imageView) Layers() ([]v1.Layer, error) {
 	layers, err := i.layers()
 	return slices.Clone(layers), err
@@ -152,6 +167,7 @@ func (i *imageView) LayerByDigest(h v1.Hash) (v1.Layer, error) {
 	return nil, i.from.where().damaged("manifest "+i.doc.Digest.String(), "names no layer %s", h)
 }
 
+// LayerByDiffID implements v1.Image.
 func (i *imageView) LayerByDiffID(h v1.Hash) (v1.Layer, error) {
 	layers, err := i.layers()
 	if err != nil {
@@ -179,10 +195,12 @@ func openIndex(from container, desc v1.Descriptor) (*indexView, error) {
 	return &indexView{manifestView{from: from, doc: doc}}, nil
 }
 
+// IndexManifest implements v1.ImageIndex.
 func (x *indexView) IndexManifest() (*v1.IndexManifest, error) {
 	return v1.ParseIndexManifest(bytes.NewReader(x.doc.raw))
 }
 
+// Image implements v1.ImageIndex.
 func (x *indexView) Image(h v1.Hash) (v1.Image, error) {
 	desc, err := x.child(h)
 	if err != nil {
@@ -191,6 +209,7 @@ func (x *indexView) Image(h v1.Hash) (v1.Image, error) {
 	return openImage(x.from, desc)
 }
 
+// ImageIndex implements v1.ImageIndex.
 func (x *indexView) ImageIndex(h v1.Hash) (v1.ImageIndex, error) {
 	desc, err := x.child(h)
 	if err != nil {

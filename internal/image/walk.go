@@ -178,6 +178,7 @@ type contentReader struct {
 	err  error
 }
 
+// Read implements io.Reader.
 func (c *contentReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if err != nil && err != io.EOF {
@@ -246,6 +247,7 @@ func kindOfEntry(flag byte) Kind {
 // eof is the content of what has none.
 type eof struct{}
 
+// Read implements io.Reader.
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // boundedReader fails, rather than ends, after left bytes.
@@ -254,6 +256,7 @@ type boundedReader struct {
 	left int64
 }
 
+// Read implements io.Reader.
 func (b *boundedReader) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		// One byte more decides between an end and too much.

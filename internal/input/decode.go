@@ -22,6 +22,7 @@ type ValueError struct {
 	Want  string // what would be accepted
 }
 
+// Error implements error.
 func (e *ValueError) Error() string {
 	if e.Value == "" {
 		return fmt.Sprintf("input %s: the value is not accepted; want %s", e.Input, e.Want)

@@ -30,8 +30,10 @@ type handler struct {
 	attrs string
 }
 
+// Enabled implements slog.Handler.
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.least }
 
+// Handle implements slog.Handler.
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	var line strings.Builder
 	if r.Level != slog.LevelInfo {
@@ -68,6 +70,7 @@ func appendAttr(line *strings.Builder, group string, a slog.Attr) {
 	fmt.Fprintf(line, " %s%s=%s", group, a.Key, text)
 }
 
+// WithAttrs implements slog.Handler.
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	var line strings.Builder
 	line.WriteString(h.attrs)
@@ -79,6 +82,7 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &with
 }
 
+// WithGroup implements slog.Handler.
 func (h *handler) WithGroup(name string) slog.Handler {
 	with := *h
 	with.group += name + "."

@@ -44,6 +44,7 @@ type maskedWriter struct {
 	held string
 }
 
+// Write implements io.Writer.
 func (w *maskedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

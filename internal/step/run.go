@@ -26,6 +26,7 @@ func Version() string { return version }
 // stopped is the cause of a context that a signal ended.
 type stopped struct{ signal syscall.Signal }
 
+// Error implements error.
 func (s *stopped) Error() string { return "stopped by " + s.signal.String() }
 
 // Main runs s and exits. A second signal ends the process at once.
@@ -169,8 +170,7 @@ func (j *Job) finish(ctx context.Context, d Declaration, err error) int {
 	if err == nil {
 		return 0
 	}
-	var s *stopped
-	if errors.As(context.Cause(ctx), &s) {
+	if s, ok := errors.AsType[*stopped](context.Cause(ctx)); ok {
 		fmt.Fprintf(j.Stderr, "imagewright-%s: %s\n", d.Name, s)
 		return 128 + int(s.signal)
 	}

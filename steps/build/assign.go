@@ -17,8 +17,9 @@ type assignment struct {
 	platforms []ocispecs.Platform
 }
 
-// assign gives every platform in wanted to the one of nodes that is for it; wanted is returned, or what nodes are for where it is empty. A node for no
-// platform in particular takes them all.
+// assign gives every platform in wanted to the one of nodes that is for it, and
+// returns wanted, or what nodes are for where it is empty. A node for no platform
+// in particular takes them all.
 func assign(nodes []builder.Node, wanted []ocispecs.Platform) ([]assignment, []ocispecs.Platform, error) {
 	all := make([]assignment, len(nodes))
 	for i, n := range nodes {

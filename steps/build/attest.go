@@ -13,6 +13,7 @@ import (
 const (
 	provenanceKind = "provenance"
 	sbomKind       = "sbom"
+	otherKind      = "attestation" // what another frontend says
 )
 
 // attestations are what is to be said about the image, beside it. Nothing is

@@ -172,7 +172,7 @@ func statementKind(predicateType string) string {
 	case strings.HasPrefix(predicateType, "https://spdx.dev/"), strings.HasPrefix(predicateType, "https://cyclonedx.org/"):
 		return sbomKind
 	}
-	return "attestation"
+	return otherKind
 }
 
 // outsideNames is what a platform's name must not bring into a file's.
@@ -204,7 +204,7 @@ func removeOldStatements(dir string, keep []attested) error {
 	for _, entry := range entries {
 		name := entry.Name()
 		ours := strings.HasSuffix(name, statementFile) &&
-			(strings.HasPrefix(name, provenanceKind) || strings.HasPrefix(name, sbomKind) || strings.HasPrefix(name, "attestation"))
+			(strings.HasPrefix(name, provenanceKind) || strings.HasPrefix(name, sbomKind) || strings.HasPrefix(name, otherKind))
 		if !ours || slices.ContainsFunc(keep, func(a attested) bool { return path.Base(a.recorded.Path) == name }) {
 			continue
 		}

@@ -1,11 +1,13 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"time"
@@ -18,7 +20,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/registry/auth"
+	"github.com/imagewright/imagewright/internal/step"
 )
 
 const (
@@ -45,6 +49,25 @@ func newCredentials(keychain authn.Keychain, plain auth.PlainHTTP, transport htt
 	seed := make([]byte, sha256.Size)
 	rand.Read(seed) // never fails
 	return &credentials{keychain, plain, transport, seed}
+}
+
+// credentials are those that the inputs and job's environment give.
+func (s *Step) credentials(job *step.Job) (*credentials, error) {
+	in := &s.inputs
+	authorities, err := auth.CAs(job.CABundle())
+	if err != nil {
+		return nil, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
+	}
+	keychain := auth.Keychain(auth.Options{
+		Registries: []string{cmp.Or(in.Registry, "docker.io")},
+		Username:   in.Username,
+		Password:   in.Password,
+		Environ:    job.Environ,
+	})
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = job.Proxy()
+	transport.TLSClientConfig = &tls.Config{RootCAs: authorities}
+	return newCredentials(keychain, in.Insecure, transport), nil
 }
 
 // Register implements session.Attachable.

@@ -174,6 +174,7 @@ type baseError struct {
 	cause error
 }
 
+// Error implements error.
 func (e *baseError) Error() string {
 	return fmt.Sprintf("failed to resolve source metadata for %s: %v", familiar(e.Base.Name), e.cause)
 }

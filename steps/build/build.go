@@ -3,20 +3,18 @@
 // does the work, inside this program or elsewhere.
 //
 // How inputs become an image: newPlan checks them before anything is started
-// (plan.go and the files it calls); nodes are the builders that the plan needs, and what
-// each is to build (nodes.go, assign.go, builder/); each solves (solve.go), from
-// base images that are resolved first (bases.go), and its part comes into the
-// layout in our form (fetch.go); the parts make one image (building.go), which is
-// kept (result.go). What went wrong is explained (failure.go).
+// (plan.go and the files it calls); nodes are the builders that the plan needs,
+// and what each is to build (nodes.go, assign.go, builder/); each solves
+// (solve.go), from base images that are resolved first (bases.go), and its part
+// comes into the layout in our form (fetch.go); the parts make one image
+// (building.go), which is kept (result.go). What went wrong is explained
+// (failure.go).
 package build
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,10 +23,8 @@ import (
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
-	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/internal/record"
-	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
 )
 
@@ -229,24 +225,11 @@ func (b *building) finish(ctx context.Context, made result, last string) error {
 // session is what a builder may ask this process for while it builds: the
 // secrets, SSH agents, and credentials for registries.
 func (s *Step) session(job *step.Job, p *plan) ([]session.Attachable, error) {
-	in := &s.inputs
-	authorities, err := auth.CAs(job.CABundle())
+	credentials, err := s.credentials(job)
 	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
+		return nil, err
 	}
-	keychain := auth.Keychain(auth.Options{
-		Registries: []string{cmp.Or(in.Registry, "docker.io")},
-		Username:   in.Username,
-		Password:   in.Password,
-		Environ:    job.Environ,
-	})
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = job.Proxy()
-	transport.TLSClientConfig = &tls.Config{RootCAs: authorities}
-	all := []session.Attachable{
-		secretsprovider.FromMap(p.secrets),
-		newCredentials(keychain, in.Insecure, transport),
-	}
+	all := []session.Attachable{secretsprovider.FromMap(p.secrets), credentials}
 	if p.ssh != nil {
 		all = append(all, p.ssh)
 	}

@@ -51,12 +51,7 @@ type part struct {
 // run has every node build its part. The first failure stops the others.
 func (b *building) run(ctx context.Context, nodes []*node) ([]part, error) {
 	defer b.job.Group("Build")()
-	quietLogs(b.job.Log)
-	statuses, watched := make(chan *client.SolveStatus), make(chan struct{})
-	go func() {
-		defer close(watched)
-		b.watcher.watch(ctx, b.display, statuses)
-	}()
+	statuses, watched := b.watch(ctx)
 	parts := make([]part, len(nodes)) // each goroutine writes its own place
 	known := &digests{}
 	g, gctx := errgroup.WithContext(ctx)
@@ -82,14 +77,21 @@ func (b *building) run(ctx context.Context, nodes []*node) ([]part, error) {
 	return parts, nil
 }
 
-// call asks n's frontend for what the input call says, and builds nothing.
-func (b *building) call(ctx context.Context, n *node, request string) (answer called, err error) {
+// watch shows what is sent to statuses, until they are closed and all of it is
+// shown: then watched is closed too.
+func (b *building) watch(ctx context.Context) (statuses chan *client.SolveStatus, watched chan struct{}) {
 	quietLogs(b.job.Log)
-	statuses, watched := make(chan *client.SolveStatus), make(chan struct{})
+	statuses, watched = make(chan *client.SolveStatus), make(chan struct{})
 	go func() {
 		defer close(watched)
 		b.watcher.watch(ctx, b.display, statuses)
 	}()
+	return statuses, watched
+}
+
+// call asks n's frontend for what the input call says, and builds nothing.
+func (b *building) call(ctx context.Context, n *node, request string) (answer called, err error) {
+	statuses, watched := b.watch(ctx)
 	s := &solver{client: n.Client, where: n.Where, log: b.job.Log, plan: b.plan, platforms: n.platforms, session: b.session}
 	s.ask = func(ctx context.Context, c gateway.Client, attrs map[string]string) (err error) {
 		answer, err = call(ctx, c, attrs, request, b.plan.dockerfile, b.watcher)

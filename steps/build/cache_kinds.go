@@ -139,7 +139,7 @@ func isServiceURL(value string) error {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return errors.New("it is not an address; want https://HOST")
 	}
-	if u.User != nil {
+	if u.User != nil || u.RawQuery != "" { // a signature, as Azure has it
 		return errors.New("it has credentials in it; they have attributes of their own")
 	}
 	return nil

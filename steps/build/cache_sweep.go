@@ -10,6 +10,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -102,7 +103,8 @@ func markIndex(root *os.Root, name string, needed map[digest.Digest]bool) error 
 	for _, d := range index.Manifests {
 		seen := needed[d.Digest]
 		needed[d.Digest] = true
-		if !seen && isIndex(d.MediaType) {
+		// The layers and the records of a cache stand in its index as manifests do.
+		if kind := types.MediaType(d.MediaType); !seen && (kind.IsIndex() || kind.IsImage()) {
 			if err := d.Digest.Validate(); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -112,15 +114,4 @@ func markIndex(root *os.Root, name string, needed map[digest.Digest]bool) error 
 		}
 	}
 	return nil
-}
-
-// isIndex says that a blob names others. The layers and the records of a cache
-// stand in its index as manifests do.
-func isIndex(mediaType string) bool {
-	switch mediaType {
-	case ocispecs.MediaTypeImageIndex, ocispecs.MediaTypeImageManifest,
-		"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json":
-		return true
-	}
-	return false
 }

@@ -140,3 +140,24 @@ func TestWithoutGitHubsCacheTheHintFitsThePlace(t *testing.T) {
 		}
 	}
 }
+
+// An address stands in the log and in errors, where nothing of it is hidden.
+func TestAServicesAddressHoldsNoCredentials(t *testing.T) {
+	for address, good := range map[string]bool{
+		"https://acme.blob.core.windows.net":               true,
+		"http://127.0.0.1:9000/cache":                      true,
+		"https://me:s3cr3t@example.org":                    false,
+		"https://acme.blob.core.windows.net/?sig=s3cr3t":   false,
+		"acme.blob.core.windows.net":                       false,
+		"ftp://example.org":                                false,
+		"https://acme.blob.core.windows.net?sv=1&sig=abcd": false,
+	} {
+		err := isServiceURL(address)
+		if (err == nil) != good {
+			t.Errorf("%s: error %v, want it accepted: %v", address, err, good)
+		}
+		if err != nil && strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("the error shows the secret: %v", err)
+		}
+	}
+}

@@ -179,6 +179,7 @@ func newCheckWarnings(warnings []lint.Warning, d dockerfile) *checkWarnings {
 	return e
 }
 
+// Error implements error.
 func (e *checkWarnings) Error() string {
 	if len(e.Found) == 1 {
 		return e.File + ": the check has one warning"

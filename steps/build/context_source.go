@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/url"
@@ -34,10 +33,10 @@ const contextHint = "want a directory or a tar archive, relative to the checkout
 
 // readContext reads the input context. An address is not shown in errors: it
 // may have a token in it.
-func readContext(value string, s surroundings, stdin io.Reader) (buildContext, error) {
+func readContext(value string, s surroundings) (buildContext, error) {
 	switch {
 	case value == "-":
-		return stdinContext(stdin)
+		return stdinContext(s.stdin)
 	case strings.HasPrefix(value, defaultContext):
 		remote, err := ownAddress(strings.TrimPrefix(value, defaultContext), s.facts)
 		if err != nil {

@@ -97,12 +97,12 @@ func TestWhatTheBuilderGetsOfAContext(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := around(dir)
-			stdin := strings.NewReader(tc.stdin)
-			c, err := readContext(tc.context, s, stdin)
+			s.stdin = strings.NewReader(tc.stdin)
+			c, err := readContext(tc.context, s)
 			if err != nil {
 				t.Fatal(err)
 			}
-			d, err := locateDockerfile(tc.file, "", c, s, stdin)
+			d, err := locateDockerfile(tc.file, "", c, s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,10 +211,10 @@ func TestContextsThatAreRefused(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := around(dir)
 			s.fork = tc.fork
-			stdin := strings.NewReader(tc.stdin)
-			c, err := readContext(tc.context, s, stdin)
+			s.stdin = strings.NewReader(tc.stdin)
+			c, err := readContext(tc.context, s)
 			if err == nil {
-				_, err = locateDockerfile(tc.file, "", c, s, stdin)
+				_, err = locateDockerfile(tc.file, "", c, s)
 			}
 			if fault.Code(err) != fault.ExitUsage {
 				t.Fatalf("error %v has exit code %d, want %d", err, fault.Code(err), fault.ExitUsage)
@@ -249,7 +249,7 @@ func TestFactsAreThoseOfTheRepositoryThatIsBuilt(t *testing.T) {
 func TestForksMayNameTheirOwnCommit(t *testing.T) {
 	s := around(t.TempDir())
 	s.fork, s.facts.Repository = true, "https://example.org/acme/app"
-	c, err := readContext(defaultContext, s, strings.NewReader(""))
+	c, err := readContext(defaultContext, s)
 	if err != nil || !c.Own || c.Address.URL != "https://example.org/acme/app.git#7a3b5c9" {
 		t.Errorf("context %+v, %v; want the commit's address", c, err)
 	}

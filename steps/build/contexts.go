@@ -2,10 +2,8 @@ package build
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,8 +12,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/distribution/reference"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 
 	"github.com/imagewright/imagewright/internal/buildkit"
@@ -109,8 +107,7 @@ func (s surroundings) follow(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	relative, err := filepath.Rel(s.dir, path)
-	if given := err == nil && filepath.IsLocal(relative); s.fork && given && !s.inCheckout(resolved) {
+	if s.fork && within(s.dir, path) && !s.inCheckout(resolved) {
 		return "", fmt.Errorf("%s leads out of the checkout; runs for forks read the checkout alone", s.shown(path))
 	}
 	return resolved, nil
@@ -138,7 +135,7 @@ func partsOf(contexts []namedContext, s surroundings) (contextParts, error) {
 			parts.Mounts[local] = files
 			value = "local:" + local
 		case c.Image != "":
-			value = "docker-image://" + c.Image
+			value = imageScheme + c.Image
 		case c.Address != nil:
 			parts.Addresses = append(parts.Addresses, c.Address)
 			value = c.Address.URL
@@ -173,36 +170,18 @@ func (c *namedContext) openLayout(spec string, s surroundings) error {
 		return err
 	}
 	c.Layout = layout
-	switch {
-	case byDigest:
+	if byDigest {
 		c.Digest, err = digest.Parse(digestText)
-	case tag != "":
-		c.Digest, err = taggedDigest(layout.Dir(), tag)
-	default:
-		root, rootErr := layout.Root()
-		c.Digest, err = digest.Digest(root.Digest.String()), rootErr
+		return err
 	}
+	var root v1.Descriptor
+	if tag != "" {
+		root, err = layout.Named(tag)
+	} else {
+		root, err = layout.Root()
+	}
+	c.Digest = digest.Digest(root.Digest.String())
 	return err
-}
-
-// taggedDigest finds tag in the index of the layout in dir.
-func taggedDigest(dir, tag string) (digest.Digest, error) {
-	const maxIndexBytes = 4 << 20 // what registries accept for a manifest
-	f, err := os.Open(filepath.Join(dir, ocispecs.ImageIndexFile))
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var index ocispecs.Index
-	if err := json.NewDecoder(io.LimitReader(f, maxIndexBytes)).Decode(&index); err != nil {
-		return "", fmt.Errorf("index.json: %w", err)
-	}
-	for _, m := range index.Manifests {
-		if m.Annotations[ocispecs.AnnotationRefName] == tag {
-			return m.Digest, m.Digest.Validate()
-		}
-	}
-	return "", fmt.Errorf("the layout has no tag %q", tag)
 }
 
 func isDirectory(path string) error {

@@ -41,6 +41,30 @@ func TestNamedContexts(t *testing.T) {
 	}
 }
 
+func TestALayoutIsAContextByItsTag(t *testing.T) {
+	from, root := finished(t)
+	names, err := imageNames([]string{"ghcr.io/acme/base:1.2", "ghcr.io/acme/base:latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := newArchived(from, root, output{kind: "oci", names: names})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := around(t.TempDir())
+	if err := content.writeLayout(t.Context(), s.abs("base")); err != nil {
+		t.Fatal(err)
+	}
+	found, err := namedContexts([]string{"x=oci-layout://base:1.2"}, s)
+	if err != nil || found[0].Digest.String() != root.Digest.String() {
+		t.Errorf("got %v, %v; want %s", found, err, root.Digest)
+	}
+	_, err = namedContexts([]string{"x=oci-layout://base:3"}, s)
+	if fault.Code(err) != fault.ExitUsage || !strings.Contains(err.Error(), `has no image "3"`) {
+		t.Errorf("error %v, want a usage error that names the tag", err)
+	}
+}
+
 func TestNamedContextsThatAreRefused(t *testing.T) {
 	dir := checkout(t, map[string]string{"app/x": ""})
 	if err := os.Symlink("/etc", filepath.Join(dir, "etc")); err != nil {

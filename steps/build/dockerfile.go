@@ -177,6 +177,7 @@ type badDockerfile struct {
 	Message       string
 }
 
+// Error implements error.
 func (e *badDockerfile) Error() string {
 	if e.Line == 0 {
 		return e.File + ": " + e.Message
@@ -193,8 +194,7 @@ func (e *badDockerfile) Hint() string { return "" }
 // syntaxError is err of BuildKit's parser with its place in front.
 func syntaxError(shown string, err error) error {
 	bad := &badDockerfile{File: shown, Message: err.Error()}
-	var located *parser.LocationError
-	if errors.As(err, &located) && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
+	if located, ok := errors.AsType[*parser.LocationError](err); ok && len(located.Locations) > 0 && len(located.Locations[0]) > 0 {
 		where := located.Locations[0][0]
 		bad.Line, bad.EndLine = where.Start.Line, where.End.Line
 		bad.Message = located.Unwrap().Error()

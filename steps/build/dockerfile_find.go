@@ -3,7 +3,6 @@ package build
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 // locateDockerfile finds and reads the Dockerfile that the inputs file and
 // target name in c. The Dockerfile of a context that only the builder sees is
 // not read: a wrong target shows in the build.
-func locateDockerfile(file, target string, c buildContext, s surroundings, stdin io.Reader) (dockerfile, error) {
+func locateDockerfile(file, target string, c buildContext, s surroundings) (dockerfile, error) {
 	switch {
 	case isBakeFile(file):
 		return dockerfile{}, fault.Usage(fmt.Errorf("input file: %s is a bake or compose file, and these are not read here", path.Base(filepath.ToSlash(file))),
@@ -29,7 +28,7 @@ func locateDockerfile(file, target string, c buildContext, s surroundings, stdin
 		if c.Archive != nil {
 			return dockerfile{}, fault.Usage(errors.New("input file: - is not accepted when the context is an archive"), "put the Dockerfile into the archive")
 		}
-		text, err := readDockerfileText(stdin, "standard input")
+		text, err := readDockerfileText(s.stdin, "standard input")
 		if err != nil {
 			return dockerfile{}, err
 		}
@@ -85,7 +84,7 @@ func localDockerfile(file, target string, c buildContext, s surroundings) (docke
 	// The engine follows a link in the Dockerfile's directory itself, and
 	// .dockerignore files go by the name that was given. Out of that directory it
 	// sees nothing.
-	if relative, err := filepath.Rel(dir, resolved); err != nil || !filepath.IsLocal(relative) {
+	if !within(dir, resolved) {
 		path = resolved
 	}
 	return readDockerfile(path, shown, target)

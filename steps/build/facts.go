@@ -64,7 +64,8 @@ const epochArg = "SOURCE_DATE_EPOCH"
 var noDate = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // imageDate is the date that goes into the image: the input source-date-epoch,
-// then SOURCE_DATE_EPOCH as a build argument, then as a variable, then the commit's, then noDate.
+// then SOURCE_DATE_EPOCH as a build argument, then as a variable, then the
+// commit's, then noDate.
 //
 // Meaning: https://reproducible-builds.org/specs/source-date-epoch/
 func (f facts) imageDate(input string, args map[string]string, getenv func(string) string) (time.Time, error) {

@@ -34,6 +34,7 @@ type failure struct {
 	cause error
 }
 
+// Error implements error.
 func (f *failure) Error() string {
 	switch {
 	case f.File == "":

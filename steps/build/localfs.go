@@ -22,16 +22,6 @@ func (s surroundings) contextFS(dir string) (fsutil.FS, error) {
 	return contextFS(dir, workspace, s.facts.Revision != "" && s.inCheckout(dir))
 }
 
-// inCheckout tells whether path, whose links are resolved, is in the checkout.
-func (s surroundings) inCheckout(path string) bool {
-	root, err := filepath.EvalSymlinks(s.dir)
-	if err != nil {
-		return false
-	}
-	relative, err := filepath.Rel(root, path)
-	return err == nil && filepath.IsLocal(relative)
-}
-
 // contextFS is directory dir as a build context. Two things never enter it,
 // whatever .dockerignore says: the workspace (and what stands by its usual name
 // at the top), which would bring the last image into this one and change every

@@ -1,9 +1,7 @@
 package build
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,28 +20,17 @@ import (
 )
 
 // puller reads the sources of a merge that lie in registries, with the
-// credentials that a build would lend its builder.
-type puller struct {
-	credentials *credentials
-	transport   http.RoundTripper
-}
+// credentials that a build would lend its builder. It reads alone: the client of
+// internal/registry, which also writes, is no part of this program
+// (test/architecture_test.go).
+type puller struct{ *credentials }
 
 func (s *Step) newPuller(job *step.Job) (*puller, error) {
-	in := &s.inputs
-	authorities, err := auth.CAs(job.CABundle())
-	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("input ca-bundle: %w", err), "")
-	}
-	if err := auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_BUILD_PASSWORD"); err != nil {
+	if err := auth.CheckLogin(s.inputs.Username, s.inputs.Password, "IMAGEWRIGHT_BUILD_PASSWORD"); err != nil {
 		return nil, err
 	}
-	keychain := auth.Keychain(auth.Options{
-		Registries: []string{cmp.Or(in.Registry, "docker.io")}, Username: in.Username, Password: in.Password, Environ: job.Environ,
-	})
-	direct := http.DefaultTransport.(*http.Transport).Clone()
-	direct.Proxy = job.Proxy()
-	direct.TLSClientConfig = &tls.Config{RootCAs: authorities}
-	return &puller{newCredentials(keychain, in.Insecure, direct), direct}, nil
+	own, err := s.credentials(job)
+	return &puller{own}, err
 }
 
 // Reference implements image.Registry. It takes references with a digest alone:
@@ -117,7 +104,7 @@ func (p *pulling) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (p *pulling) send(req *http.Request, header string) (*http.Response, error) {
 	req = req.Clone(req.Context())
-	if p.credentials.plain.Has(req.URL.Host) {
+	if p.plain.Has(req.URL.Host) {
 		req.URL.Scheme = "http" // the library tries https
 	}
 	if header != "" {
@@ -133,7 +120,7 @@ func (p *pulling) logIn(ctx context.Context, asked http.Header) (header string, 
 	for _, challenge := range dockerauth.ParseAuthHeader(asked) { // tokens first
 		switch challenge.Scheme {
 		case dockerauth.BearerAuth:
-			token, err := p.credentials.FetchToken(ctx, &sessionauth.FetchTokenRequest{
+			token, err := p.FetchToken(ctx, &sessionauth.FetchTokenRequest{
 				Host: host, Realm: challenge.Parameters["realm"], Service: challenge.Parameters["service"],
 				Scopes: []string{p.repository.Scope(transport.PullScope)},
 			})
@@ -142,7 +129,7 @@ func (p *pulling) logIn(ctx context.Context, asked http.Header) (header string, 
 			}
 			header = "Bearer " + token.Token
 		case dockerauth.BasicAuth:
-			found, err := p.credentials.lookup(ctx, host)
+			found, err := p.lookup(ctx, host)
 			if err != nil {
 				return "", loginError(err)
 			}

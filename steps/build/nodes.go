@@ -39,6 +39,7 @@ type nodeError struct {
 	cause error
 }
 
+// Error implements error.
 func (e *nodeError) Error() string { return "builder " + e.node.Where + ": " + e.cause.Error() }
 
 // Unwrap returns the cause.

@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -14,13 +13,11 @@ import (
 	"github.com/distribution/reference"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/image"
 )
-
-// maxIndexDepth bounds indexes within indexes; those of a build are one deep.
-const maxIndexDepth = 4
 
 // archived is an image as it goes into an archive: a layout, which for Docker
 // has another table of contents beside index.json. An engine that keeps
@@ -34,17 +31,15 @@ type archived struct {
 	index  []byte
 	docker []byte // manifest.json; nil for none
 	blobs  []v1.Descriptor
-
-	seen map[v1.Hash]bool
 }
 
 // newArchived collects what the image root of layout needs. No layer is read.
 func newArchived(layout *image.Layout, root v1.Descriptor, out output) (*archived, error) {
-	a := &archived{from: layout, root: root, seen: map[v1.Hash]bool{}}
-	if err := a.add(root, 0); err != nil {
+	a := &archived{from: layout, root: root}
+	var err error
+	if a.blobs, err = layout.Contents(root); err != nil {
 		return nil, err
 	}
-	var err error
 	if a.index, err = namedIndex(root, out.names); err != nil {
 		return nil, err
 	}
@@ -52,53 +47,6 @@ func newArchived(layout *image.Layout, root v1.Descriptor, out output) (*archive
 		a.docker, err = dockerContents(layout, root, out.names)
 	}
 	return a, err
-}
-
-// add adds the manifest or index desc and all that it needs, each once.
-func (a *archived) add(desc v1.Descriptor, depth int) error {
-	if depth > maxIndexDepth {
-		return fmt.Errorf("index %s: it lies too deep", desc.Digest)
-	}
-	if !a.addBlob(desc) {
-		return nil
-	}
-	if desc.MediaType.IsIndex() {
-		index, err := a.from.Index(desc.Digest)
-		if err != nil {
-			return err
-		}
-		content, err := index.IndexManifest()
-		if err != nil {
-			return err
-		}
-		for _, child := range content.Manifests {
-			if err := a.add(child, depth+1); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	manifest, err := manifestOf(a.from, desc)
-	if err != nil {
-		return err
-	}
-	a.addBlob(manifest.Config)
-	for _, layer := range manifest.Layers {
-		// A foreign layer lies at its URLs by design.
-		if layer.MediaType.IsDistributable() || a.from.Has(layer) {
-			a.addBlob(layer)
-		}
-	}
-	return nil
-}
-
-func (a *archived) addBlob(desc v1.Descriptor) (isNew bool) {
-	if a.seen[desc.Digest] {
-		return false
-	}
-	a.seen[desc.Digest] = true
-	a.blobs = append(a.blobs, desc)
-	return true
 }
 
 func manifestOf(layout *image.Layout, desc v1.Descriptor) (*v1.Manifest, error) {
@@ -168,7 +116,7 @@ func (a *archived) writeTar(ctx context.Context, w io.Writer) error {
 	documents := []struct {
 		name string
 		text []byte
-	}{{"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", a.index}, {"manifest.json", a.docker}}
+	}{{ocispecs.ImageLayoutFile, []byte(`{"imageLayoutVersion":"` + ocispecs.ImageLayoutVersion + `"}`)}, {ocispecs.ImageIndexFile, a.index}, {"manifest.json", a.docker}}
 	for _, d := range documents {
 		if d.text == nil {
 			continue
@@ -201,7 +149,7 @@ func (a *archived) writeLayout(ctx context.Context, dir string) error {
 	if err := to.SetRoot(a.root); err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dir, "index.json"), 0o644, func(w io.Writer) error {
+	return durable.WriteFile(filepath.Join(dir, ocispecs.ImageIndexFile), 0o644, func(w io.Writer) error {
 		_, err := w.Write(a.index)
 		return err
 	})
@@ -222,6 +170,7 @@ type untilDone struct {
 	io.Reader
 }
 
+// Read implements io.Reader.
 func (u untilDone) Read(p []byte) (int, error) {
 	if err := u.Err(); err != nil {
 		return 0, context.Cause(u)

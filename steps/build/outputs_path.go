@@ -70,9 +70,3 @@ func realPath(path string) (string, error) {
 	parent, err := realPath(filepath.Dir(path))
 	return filepath.Join(parent, filepath.Base(path)), err
 }
-
-// within tells whether path is dir or below it, by their names.
-func within(dir, path string) bool {
-	relative, err := filepath.Rel(dir, path)
-	return err == nil && filepath.IsLocal(relative)
-}

@@ -74,6 +74,7 @@ func (o *outputs) archive(out output) func(map[string]string) (io.WriteCloser, e
 // unclosed is a writer that others still need.
 type unclosed struct{ io.Writer }
 
+// Close implements io.Closer.
 func (unclosed) Close() error { return nil }
 
 // partialTar is a file that gets its name when it is kept. BuildKit closes it

@@ -90,10 +90,10 @@ func (p *plan) readBuilder(in *Inputs, s surroundings) (err error) {
 
 // readSources finds the context, the Dockerfile and the named contexts.
 func (p *plan) readSources(in *Inputs, s surroundings) (err error) {
-	if p.context, err = readContext(in.Context, s, s.stdin); err != nil {
+	if p.context, err = readContext(in.Context, s); err != nil {
 		return err
 	}
-	if p.dockerfile, err = locateDockerfile(in.File, in.Target, p.context, s, s.stdin); err != nil {
+	if p.dockerfile, err = locateDockerfile(in.File, in.Target, p.context, s); err != nil {
 		return err
 	}
 	if p.mounts, err = p.context.mounts(p.dockerfile, s); err != nil {

@@ -1,7 +1,9 @@
 package build
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -240,7 +242,7 @@ func newDisplay(mode string, log io.Writer, terminal *os.File) (progressui.Displ
 		mode = "plain" // a file, but no terminal
 	}
 	if mode == "tty" {
-		return progressui.Display{}, usage(fmt.Errorf("standard error is no terminal"))
+		return progressui.Display{}, usage(errors.New("standard error is no terminal"))
 	}
 	if mode == "auto" || mode == "plain" {
 		log = &stepLines{to: log}
@@ -261,6 +263,7 @@ type onTerminal struct {
 	log io.Writer
 }
 
+// Write implements io.Writer.
 func (t onTerminal) Write(p []byte) (int, error) { return t.log.Write(p) }
 
 // stepLines passes on the lines of BuildKit's plain display, which all begin
@@ -271,10 +274,11 @@ type stepLines struct {
 	held []byte
 }
 
+// Write implements io.Writer.
 func (s *stepLines) Write(p []byte) (int, error) {
 	s.held = append(s.held, p...)
 	for {
-		end := strings.IndexByte(string(s.held), '\n') + 1
+		end := bytes.IndexByte(s.held, '\n') + 1
 		if end == 0 {
 			return len(p), nil
 		}

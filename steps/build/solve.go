@@ -204,6 +204,7 @@ func quietLogs(log *slog.Logger) { logrus.SetOutput(debugLog{log}) }
 // debugLog takes lines of another logger.
 type debugLog struct{ to *slog.Logger }
 
+// Write implements io.Writer.
 func (d debugLog) Write(line []byte) (int, error) {
 	d.to.Debug(string(bytes.TrimSpace(line)))
 	return len(line), nil
@@ -215,6 +216,7 @@ type layoutFailure struct {
 	dir   string
 }
 
+// Error implements error.
 func (e *layoutFailure) Error() string {
 	return fmt.Sprintf("write the image to %s: %v", e.dir, e.cause)
 }

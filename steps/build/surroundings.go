@@ -40,15 +40,20 @@ func (s surroundings) shown(path string) string {
 // checkout's own imagewright.yaml, or a symlink in it, could name the runner's
 // files.
 func (s surroundings) stayInside(input, resolved string) error {
-	if !s.fork {
-		return nil
-	}
-	root, err := filepath.EvalSymlinks(s.dir)
-	if err != nil {
-		return fault.Usage(err, "")
-	}
-	if relative, err := filepath.Rel(root, resolved); err != nil || !filepath.IsLocal(relative) {
+	if s.fork && !s.inCheckout(resolved) {
 		return fault.Usage(fmt.Errorf("input %s: %s is outside the checkout", input, resolved), "runs for forks read the checkout alone")
 	}
 	return nil
+}
+
+// inCheckout tells whether path, whose links are resolved, is in the checkout.
+func (s surroundings) inCheckout(path string) bool {
+	root, err := filepath.EvalSymlinks(s.dir)
+	return err == nil && within(root, path)
+}
+
+// within tells whether path is dir or below it, by their names.
+func within(dir, path string) bool {
+	relative, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(relative)
 }

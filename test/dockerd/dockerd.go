@@ -1,9 +1,10 @@
-// Package dockerd starts the real thing, a Docker Engine, for tests: with
-// folders, mounts, processes and a containerd of its own, which end with it. One
+// Package dockerd starts the real thing, a Docker Engine, for tests and
+// benchmarks: with folders, mounts, processes and a containerd of its own, which end with it. One
 // that the machine may have is not touched.
 package dockerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,34 +48,59 @@ type Engine struct {
 // finds no containerd of the machine's and starts its own.
 const inPrivate = `mount -t proc proc /proc && mount -t tmpfs -o mode=0755 tmpfs /run && exec "$@"`
 
+// Options say which engine is started. The zero value is that of the machine.
+type Options struct {
+	Program   string   // dockerd's path; empty means the one of PATH
+	Dir       string   // where its folder is made; empty means the system's for temporary files
+	Arguments []string // further ones of dockerd
+}
+
+// errForbidden is that of an engine that the kernel does not let run.
+var errForbidden = errors.New("this kernel lets no Docker Engine run here")
+
 // Start starts an engine, with further arguments of dockerd, which ends with the
-// test. It has no bridge: containers have the host's network, or none. A machine
-// that has no dockerd fails the test.
+// test. A machine that has no dockerd fails the test.
 func Start(t testing.TB, arguments ...string) *Engine {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("a Docker Engine is started by root only")
+	e, err := Launch(t.Context(), Options{Arguments: arguments})
+	if errors.Is(err, errForbidden) {
+		t.Skip(err)
 	}
-	path, err := exec.LookPath("dockerd")
-	if err != nil {
-		t.Fatalf("%v; make packages-test installs it (apt: docker.io)", err)
-	}
-	// Not t.TempDir: sockets are in it, and their paths must be short.
-	dir, err := os.MkdirTemp("", "dockerd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &Engine{Socket: filepath.Join(dir, "docker.sock"), dir: dir, cgroup: filepath.Base(dir), ended: make(chan struct{})}
 	t.Cleanup(func() {
-		if err := e.stop(); err != nil {
-			t.Errorf("stop dockerd: %v", err)
+		if err := e.Stop(); err != nil {
+			t.Error(err)
 		}
 	})
-	if err := e.start(path, arguments); err != nil {
-		t.Fatal(err)
-	}
-	e.await(t)
 	return e
+}
+
+// Launch starts an engine and returns when it answers; it is the caller's to
+// stop. It has no bridge: containers have the host's network, or none.
+func Launch(ctx context.Context, o Options) (*Engine, error) {
+	if os.Geteuid() != 0 {
+		return nil, errors.New("a Docker Engine is started by root only")
+	}
+	program, err := exec.LookPath(cmp.Or(o.Program, "dockerd"))
+	if err != nil {
+		return nil, fmt.Errorf("%w; make packages-test installs it (apt: docker.io)", err)
+	}
+	// Of a short name: sockets are in it, and their paths must be short.
+	dir, err := os.MkdirTemp(o.Dir, "dockerd")
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Socket: filepath.Join(dir, "docker.sock"), dir: dir, cgroup: filepath.Base(dir), ended: make(chan struct{})}
+	err = e.start(program, o.Arguments)
+	if err == nil {
+		err = e.await(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Stop())
+	}
+	return e, nil
 }
 
 func (e *Engine) start(dockerd string, arguments []string) error {
@@ -120,43 +146,48 @@ func (e *Engine) start(dockerd string, arguments []string) error {
 }
 
 // await waits until the engine answers.
-func (e *Engine) await(t testing.TB) {
-	t.Helper()
-	var err error
+func (e *Engine) await(ctx context.Context) (err error) {
 	if e.API, err = client.New(client.WithHost("unix://" + e.Socket)); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	t.Cleanup(func() { e.API.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		if _, err = e.API.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true}); err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-e.ended:
 			said := e.tail()
 			if strings.Contains(said, "operation not permitted") {
-				t.Skipf("this kernel lets no Docker Engine run here; it said:\n%s", said)
+				return fmt.Errorf("%w; it said:\n%s", errForbidden, said)
 			}
-			t.Fatalf("dockerd ended at once; it said:\n%s", said)
+			return fmt.Errorf("dockerd ended at once; it said:\n%s", said)
 		case <-ctx.Done():
-			t.Fatalf("dockerd does not answer: %v; it said:\n%s", err, e.tail())
+			return fmt.Errorf("dockerd does not answer: %w; it said:\n%s", err, e.tail())
 		case <-time.After(pollEvery):
 		}
 	}
 }
 
-// stop ends the engine, and with it whatever it started, and removes its files
+// Stop ends the engine, and with it whatever it started, and removes its files
 // and the control groups that it leaves.
-func (e *Engine) stop() (err error) {
+func (e *Engine) Stop() (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("stop dockerd: %w", err)
+		}
+	}()
+	if e.API != nil {
+		err = e.API.Close()
+	}
 	if e.cmd != nil && e.cmd.Process != nil {
 		// It may have ended already, which the wait below sees too.
 		_ = e.cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-e.ended:
 		case <-time.After(stopTimeout):
-			err = fmt.Errorf("it did not end %s after SIGTERM and was killed; it said:\n%s", stopTimeout, e.tail())
+			err = errors.Join(err, fmt.Errorf("it did not end %s after SIGTERM and was killed; it said:\n%s", stopTimeout, e.tail()))
 			_ = e.cmd.Process.Kill()
 			<-e.ended
 		}

@@ -11,28 +11,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/imagewright/imagewright/test/server"
 	"golang.org/x/crypto/bcrypt"
 )
 
-// startTimeout is how long a registry may take to answer: it is ready in 0.1 s
-// on an idle machine, and tests run on busy ones.
-const startTimeout = 60 * time.Second
+const (
+	// answerTimeout is how long a registry that listens may take to answer.
+	answerTimeout = 60 * time.Second
+	// stopTimeout is how long a registry may take to finish its requests after
+	// SIGTERM before it is killed.
+	stopTimeout = 10 * time.Second
+)
 
-// stopTimeout is how long a registry may take to finish its requests after
-// SIGTERM before it is killed.
-const stopTimeout = 10 * time.Second
+// listeningOn is how its log says where it listens.
+var listeningOn = regexp.MustCompile(`listening on (\d+\.\d+\.\d+\.\d+:\d+)`)
 
 // Options say how a registry is run. The zero value, with a Dir, is an open
 // registry on a port of the kernel's choice.
@@ -51,12 +51,8 @@ type Options struct {
 
 // Server is a running registry.
 type Server struct {
-	addr   string
-	cmd    *exec.Cmd
-	log    *log
-	exited chan error // gets the process's end, once
-	stop   sync.Once
-	err    error // what Stop returned
+	addr    string
+	process *server.Process
 }
 
 // Start runs a registry and returns when it answers. It ends with Stop, when
@@ -70,16 +66,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure registry in %s: %w", o.Dir, err)
 	}
-	s := &Server{log: newLog(), exited: make(chan error, 1)}
-	s.cmd = exec.CommandContext(ctx, binary, "serve", config)
-	s.cmd.Dir = o.Dir
+	cmd := exec.CommandContext(ctx, binary, "serve", config)
+	cmd.Dir = o.Dir
 	// Nothing of our environment: a REGISTRY_… variable would change its
 	// configuration. Without the exporter it looks for an OpenTelemetry collector.
-	s.cmd.Env = []string{"OTEL_TRACES_EXPORTER=none"}
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.start(); err != nil {
-		return nil, fmt.Errorf("start registry: %w", err)
+	cmd.Env = []string{"OTEL_TRACES_EXPORTER=none"}
+	s := &Server{}
+	if s.process, err = server.Start("registry", cmd, listeningOn); err != nil {
+		return nil, err
 	}
 	if err := s.await(ctx); err != nil {
 		return nil, errors.Join(err, s.Stop())
@@ -109,51 +103,19 @@ func ForTest(t testing.TB, o Options) *Server {
 func (s *Server) Addr() string { return s.addr }
 
 // PID is the registry's process.
-func (s *Server) PID() int { return s.cmd.Process.Pid }
+func (s *Server) PID() int { return s.process.PID() }
 
 // Stop ends the registry and returns when its process is gone. What it stored
 // stays. A second call does nothing.
-func (s *Server) Stop() error {
-	s.stop.Do(func() {
-		// An error means that it is gone already, which the wait below sees too.
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-s.exited:
-		case <-time.After(stopTimeout):
-			s.err = errors.Join(fmt.Errorf("registry %s did not end %v after SIGTERM; killed", s.addr, stopTimeout), s.cmd.Process.Kill())
-			<-s.exited
-		}
-	})
-	return s.err
-}
-
-// start runs the process from a goroutine that keeps its thread: Pdeathsig
-// fires when the thread that forked ends, not only when the process does.
-func (s *Server) start() error {
-	started := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		err := s.cmd.Start()
-		started <- err
-		if err == nil {
-			s.exited <- s.cmd.Wait()
-			s.log.close()
-		}
-	}()
-	return <-started
-}
+func (s *Server) Stop() error { return s.process.Stop(stopTimeout) }
 
 // await returns when the registry has said where it listens and answers there.
-func (s *Server) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	select {
-	case s.addr = <-s.log.listening:
-	case <-s.log.closed:
-		return fmt.Errorf("registry ended at once; it said:\n%s", s.log.tail())
-	case <-ctx.Done():
-		return fmt.Errorf("registry did not listen within %v; it said:\n%s", startTimeout, s.log.tail())
+func (s *Server) await(ctx context.Context) (err error) {
+	if s.addr, err = s.process.Await(ctx); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/v2/", nil)
 	if err != nil {
 		return err
@@ -216,61 +178,5 @@ func findBinary(given string) (string, error) {
 	if path := cmp.Or(given, os.Getenv("TEST_REGISTRY")); path != "" {
 		return path, nil
 	}
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; ; dir = filepath.Dir(dir) {
-		path := filepath.Join(dir, "bin", "tools", "registry")
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New("no registry program in bin/tools; run make tools")
-		}
-	}
+	return server.Tool("registry")
 }
-
-// tailBytes is how much of a registry's log is kept for an error message.
-const tailBytes = 4 << 10
-
-// log keeps the end of what a registry says and finds in it where it listens.
-type log struct {
-	listening chan string   // gets the address, once
-	closed    chan struct{} // closed when the process ended
-	mu        sync.Mutex
-	text      []byte
-	found     bool
-}
-
-func newLog() *log {
-	return &log{listening: make(chan string, 1), closed: make(chan struct{})}
-}
-
-// The port is the kernel's choice, and the log is where the registry says which.
-var listeningOn = regexp.MustCompile(`listening on (\d+\.\d+\.\d+\.\d+:\d+)`)
-
-// Write is called by the goroutine that copies the process's output.
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = append(l.text, p...)
-	if match := listeningOn.FindSubmatch(l.text); match != nil && !l.found {
-		l.found = true
-		l.listening <- string(match[1])
-	}
-	if extra := len(l.text) - tailBytes; extra > 0 {
-		l.text = l.text[extra:]
-	}
-	return len(p), nil
-}
-
-func (l *log) close() { close(l.closed) }
-
-func (l *log) tail() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.text)
-}
-
-var _ io.Writer = (*log)(nil)

@@ -94,6 +94,7 @@ type noted struct {
 	note func(error) error
 }
 
+// Read implements net.Conn.
 func (n noted) Read(p []byte) (int, error) {
 	read, err := n.execConn.Read(p)
 	if err != nil {

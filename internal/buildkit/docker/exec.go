@@ -39,6 +39,7 @@ type exited struct {
 	text string // what it was, and what it said
 }
 
+// Error implements error.
 func (e *exited) Error() string { return e.text }
 
 // exec runs command in a container and returns the connection to it. Reading
@@ -113,6 +114,7 @@ func (c *execConn) Close() error {
 // start keeps the first bytes that are written to it.
 type start struct{ text string }
 
+// Write implements io.Writer.
 func (s *start) Write(p []byte) (int, error) {
 	s.text += string(p[:min(len(p), saidBytes-len(s.text))])
 	return len(p), nil
@@ -125,6 +127,7 @@ type frames struct {
 	started  bool
 }
 
+// Write implements io.Writer.
 func (f *frames) Write(p []byte) (int, error) {
 	if !f.started && len(p) > 0 {
 		f.started = true

@@ -161,4 +161,5 @@ func (e *exporter) writeIndex(ctx context.Context, index []byte) error {
 // memory is a blob in memory.
 type memory struct{ *bytes.Reader }
 
+// Close implements io.Closer.
 func (memory) Close() error { return nil }

@@ -24,10 +24,10 @@ import (
 )
 
 const (
-	// Timeout bounds the reading of an index and the writing of a cache, when
+	// defaultTimeout bounds the reading of an index and the writing of a cache, when
 	// attribute timeout doesn't. A throttled client would wait silently.
 	// https://github.com/moby/buildkit/issues/2804
-	Timeout = 10 * time.Minute
+	defaultTimeout = 10 * time.Minute
 
 	defaultScope = "buildkit" // as in BuildKit: what others wrote is found
 
@@ -46,7 +46,7 @@ type store struct {
 // open reads the attributes of a cache entry: scope, token, url_v2 or url,
 // version and timeout.
 func open(attrs map[string]string) (*store, error) {
-	s := &store{scope: cmp.Or(attrs["scope"], defaultScope), timeout: Timeout}
+	s := &store{scope: cmp.Or(attrs["scope"], defaultScope), timeout: defaultTimeout}
 	var err error
 	if text := attrs["timeout"]; text != "" {
 		if s.timeout, err = time.ParseDuration(text); err != nil {
@@ -141,6 +141,7 @@ type quietError struct {
 	cause error
 }
 
+// Error implements error.
 func (e *quietError) Error() string { return e.text }
 
 // Is looks at the cause, which itself stays out of sight: a format verb such as

@@ -159,6 +159,7 @@ type reader struct {
 	size   int64
 }
 
+// ReadAt implements content.ReaderAt: nothing lies behind the blob's size.
 func (r *reader) ReadAt(p []byte, off int64) (int, error) {
 	if off >= r.size {
 		return 0, io.EOF
@@ -185,6 +186,7 @@ type bounded struct {
 	left int
 }
 
+// Write implements io.Writer.
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= len(p); b.left < 0 {
 		return 0, fmt.Errorf("GitHub Actions cache: index is larger than %d bytes", maxIndex)

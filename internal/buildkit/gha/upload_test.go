@@ -102,8 +102,10 @@ type gone struct {
 	closed bool
 }
 
+// Close implements io.Closer.
 func (g *gone) Close() error { g.closed = true; return nil }
 
+// ReadAt implements io.ReaderAt.
 func (g *gone) ReadAt(p []byte, off int64) (int, error) {
 	if g.closed {
 		panic("read after it was closed")

@@ -33,9 +33,6 @@ type Address struct {
 	pod, namespace, container, context string // of kube-pod
 }
 
-// Schemes are those of addresses that this package dials.
-func Schemes() []string { return []string{"tcp", "unix", "ssh", "kube-pod"} }
-
 // What may stand in an address. Parts of it become arguments of ssh and kubectl,
 // where a leading hyphen would make an option of them, and ssh hands the socket
 // to a shell.
@@ -61,7 +58,7 @@ func parse(s string) (Address, error) {
 	switch {
 	case !ok:
 		return Address{}, errors.New("it is no address")
-	case !slices.Contains(Schemes(), scheme):
+	case !slices.Contains([]string{"tcp", "unix", "ssh", "kube-pod"}, scheme):
 		return Address{}, fmt.Errorf("scheme %s is not known", scheme)
 	case scheme == "unix":
 		return parseUnix(rest)

@@ -207,6 +207,7 @@ type complaint struct {
 	text []byte
 }
 
+// Write implements io.Writer.
 func (c *complaint) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -237,6 +238,7 @@ type commandFailed struct {
 	words string // its last
 }
 
+// Error implements error.
 func (e *commandFailed) Error() string {
 	if e.words == "" {
 		return fmt.Sprintf("%s: %v", e.args[0], e.err)
@@ -244,6 +246,7 @@ func (e *commandFailed) Error() string {
 	return fmt.Sprintf("%s: %v: %s", e.args[0], e.err, e.words)
 }
 
+// Unwrap returns how it ended.
 func (e *commandFailed) Unwrap() error { return e.err }
 
 func (e *commandFailed) hint() string {
@@ -253,6 +256,7 @@ func (e *commandFailed) hint() string {
 // missingProgram is a program that a scheme needs and that is not there.
 type missingProgram struct{ name, scheme string }
 
+// Error implements error.
 func (e *missingProgram) Error() string {
 	return fmt.Sprintf("%s:// needs %s on PATH, and it is not there", e.scheme, e.name)
 }

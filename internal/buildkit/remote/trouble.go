@@ -99,6 +99,7 @@ type Unreachable struct {
 	Cause   error
 }
 
+// Error implements error.
 func (e *Unreachable) Error() string { return "builder " + e.Address.String() + ": " + e.Cause.Error() }
 
 // Unwrap returns the cause.

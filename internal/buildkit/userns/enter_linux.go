@@ -29,7 +29,7 @@ func Enter() {
 	os.Exit(0)
 }
 
-// stage becomes args, or returns when there are none.
+// stage becomes args.
 func stage(descriptor string, args []string) error {
 	runtime.LockOSThread() // what prctl and capset say is of a thread, and exec keeps it
 	if err := dieWithStarter(unix.SIGKILL); err != nil {
@@ -47,7 +47,7 @@ func stage(descriptor string, args []string) error {
 		return fmt.Errorf("wait for ids: %w", err)
 	}
 	a := mount()
-	if err := a.tell(starter); err != nil || a.Errno != 0 || len(args) == 0 {
+	if err := a.tell(starter); err != nil || a.Errno != 0 {
 		return err
 	}
 	if err := errors.Join(dropInheritable(), dieWithStarter(unix.Signal(death[0]))); err != nil {

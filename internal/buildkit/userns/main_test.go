@@ -2,6 +2,7 @@ package userns
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,8 +21,8 @@ import (
 )
 
 // TestMain makes the test binary the programs of these tests as well: "place"
-// becomes an ordinary user somewhere, then "check", "hurry" and "start" use the package,
-// and "report" is what they start.
+// becomes an ordinary user somewhere, then "check", "hurry" and "start" use the
+// package, and "nothing" and "report" are what they start.
 func TestMain(m *testing.M) {
 	Enter()
 	switch os.Args[0] {
@@ -29,6 +30,8 @@ func TestMain(m *testing.M) {
 		exit(beUser(os.Args[1], os.Args[2:]))
 	case "check":
 		exit(printCheck())
+	case "nothing":
+		exit(nil)
 	case "hurry":
 		exit(printHurry())
 	case "start":
@@ -181,7 +184,7 @@ func refuseUserNamespaces() error {
 	return setFilter(&filter)
 }
 
-// checked is what Check said to a user.
+// checked is what Start said to a user.
 type checked struct {
 	Error, Hint   string
 	Causes        []string
@@ -208,15 +211,36 @@ func describe(err error) (c checked) {
 	return c
 }
 
+// check starts nothing in all namespaces that an engine has; without one for
+// processes where a masked /proc forbids that.
+func check(ctx context.Context) error {
+	err := try(ctx, unix.CLONE_NEWPID)
+	if errors.Is(err, ErrMaskedProc) {
+		return try(ctx, 0)
+	}
+	return err
+}
+
+func try(ctx context.Context, flags uintptr) error {
+	cmd := &exec.Cmd{
+		Path: "/proc/self/exe", Args: []string{"nothing"}, Env: []string{},
+		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags},
+	}
+	if err := Start(ctx, cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
 func printCheck() error {
 	ctx, stop := deadline()
 	defer stop()
-	c := describe(Check(ctx))
-	c.ProcMountable = ProcMountable(ctx)
+	c := describe(check(ctx))
+	c.ProcMountable = try(ctx, unix.CLONE_NEWPID) == nil
 	return json.NewEncoder(os.Stdout).Encode(c)
 }
 
-// check returns what Check says to p.
+// check returns what Start says to p.
 func (p place) check(t *testing.T) (c checked) {
 	t.Helper()
 	output(t, p.command(t, "check"), &c)

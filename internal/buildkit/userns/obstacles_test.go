@@ -110,7 +110,7 @@ func TestTheErrorNamesTheCauseAndItsFix(t *testing.T) {
 				t.Errorf("hint %q, want %q in it", got.Hint, tc.hint)
 			}
 			if want := tc.text == "" && tc.name != "a masked /proc"; got.ProcMountable != want {
-				t.Errorf("ProcMountable() = %t, want %t", got.ProcMountable, want)
+				t.Errorf("a new /proc can be mounted: %t, want %t", got.ProcMountable, want)
 			}
 		})
 	}

@@ -53,6 +53,7 @@ func currentUser() account {
 	return a
 }
 
+// String is how errors name the user.
 func (u account) String() string {
 	if u.name == "" {
 		return fmt.Sprintf("user %d", u.uid)

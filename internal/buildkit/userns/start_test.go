@@ -205,14 +205,14 @@ func TestStartGivesUpOnAHangingTool(t *testing.T) {
 	}
 }
 
-// impatience is what is left of a Check that had a second.
+// impatience is what is left of a start that had a second.
 type impatience struct{ Error, Children string }
 
 func printHurry() error {
 	runtime.LockOSThread()
 	ctx, stop := context.WithTimeout(context.Background(), time.Second)
 	defer stop()
-	err := Check(ctx)
+	err := check(ctx)
 	return json.NewEncoder(os.Stdout).Encode(impatience{problem(err), readFields("/proc/thread-self/children")})
 }
 

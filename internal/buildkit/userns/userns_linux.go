@@ -2,8 +2,7 @@
 // ordinary user may make where the system lets them: what a build without root
 // needs.
 //
-// [Start] starts it, [Enter] is the other half in the started process, [Check]
-// only tries. Who cannot have a user namespace is told what stands in the way
+// [Start] starts it, [Enter] is the other half in the started process. Who cannot have a user namespace is told what stands in the way
 // and the command that removes it, by [fault.Hint]; the causes are the errors
 // below, for errors.Is.
 //
@@ -149,41 +148,10 @@ func settle(ctx context.Context, pid int, stage *os.File, death syscall.Signal) 
 	return a.refusal(observe())
 }
 
-// Check tries, with a process that makes the namespaces, maps the ids, mounts
-// what an engine mounts and exits, and returns what stands in the way. A masked
-// /proc does not: see [ErrMaskedProc].
-//
-// Start finds out the same: who is going to start anyway need not check. The
-// program's main must call [Enter] first.
-func Check(ctx context.Context) error {
-	err := try(ctx, unix.CLONE_NEWPID)
-	if errors.Is(err, ErrMaskedProc) {
-		return try(ctx, 0)
-	}
-	return err
-}
-
-// ProcMountable reports whether a PID namespace made here gets a /proc of its
-// own. It is false as well where no user namespace can be had at all.
-func ProcMountable(ctx context.Context) bool { return try(ctx, unix.CLONE_NEWPID) == nil }
-
 // Inside reports whether this process is in a user namespace already, as in a
 // rootless container. Its root has no control groups, and what a container masks
 // stays masked: Start works there too.
 func Inside() bool { return userns.RunningInUserNS() }
-
-// try starts nothing but the stage, which exits when it has made its mounts.
-func try(ctx context.Context, flags uintptr) error {
-	cmd := &exec.Cmd{
-		Path:        "/proc/self/exe",
-		Env:         []string{},
-		SysProcAttr: &syscall.SysProcAttr{Cloneflags: flags},
-	}
-	if err := Start(ctx, cmd); err != nil {
-		return err
-	}
-	return cmd.Wait()
-}
 
 // everyCapability returns all that this kernel knows.
 func everyCapability() ([]uintptr, error) {
@@ -204,14 +172,9 @@ func everyCapability() ([]uintptr, error) {
 
 // socketPair returns an end for here, which heeds deadlines, and one to inherit.
 func socketPair() (here, there *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	if err := unix.SetNonblock(fds[0], true); err != nil {
-		unix.Close(fds[0])
-		unix.Close(fds[1])
-		return nil, nil, os.NewSyscallError("fcntl", err)
 	}
 	return os.NewFile(uintptr(fds[0]), "stage"), os.NewFile(uintptr(fds[1]), "starter"), nil
 }

@@ -138,6 +138,7 @@ type Gone struct {
 	Cause error // as gRPC has it
 }
 
+// Error implements error.
 func (e *Gone) Error() string {
 	return fmt.Sprintf("builder %s: it is gone in the middle of the build: %v", e.Where, e.Cause)
 }
