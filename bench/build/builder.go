@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
+	"github.com/imagewright/imagewright/bench/hello"
+	"github.com/imagewright/imagewright/bench/trial"
 	"github.com/imagewright/imagewright/internal/record"
 )
 
@@ -27,15 +27,16 @@ type builder struct {
 	said  string // by the last build, to people
 }
 
-// newImagewright is imagewright-build on a checkout in dir.
-func newImagewright(s setting, name, dir string, bases []base, args ...string) (*builder, error) {
-	checkout, err := makeCheckout(dir, s.example)
+// newImagewright is imagewright-build on a checkout in dir; bases are the named
+// contexts of the base images.
+func newImagewright(s setting, name, dir string, bases []string, args ...string) (*builder, error) {
+	checkout, err := hello.Checkout(dir, s.Example)
 	if err != nil {
 		return nil, err
 	}
 	args = append(slices.Clone(args), "--progress=plain")
 	for _, b := range bases {
-		args = append(args, fmt.Sprintf("--build-contexts=%s=docker-image://%s", b.name, b.at))
+		args = append(args, "--build-contexts="+b)
 	}
 	return &builder{
 		name: name, checkout: checkout, program: s.build, args: args,
@@ -48,8 +49,8 @@ func newImagewright(s setting, name, dir string, bases []base, args ...string) (
 
 // newBuildctl is buildctl on a buildkitd that runs. Its result is what ours is, a
 // layout in a folder that gets only what it has not.
-func newBuildctl(s setting, dir, addr string, bases []base) (*builder, error) {
-	checkout, err := makeCheckout(dir, s.example)
+func newBuildctl(s setting, dir, addr string, bases []string) (*builder, error) {
+	checkout, err := hello.Checkout(dir, s.Example)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func newBuildctl(s setting, dir, addr string, bases []base) (*builder, error) {
 		"--output=type=oci,tar=false,dest=" + filepath.Join(dir, "layout"), "--metadata-file=" + metadata,
 	}
 	for _, b := range bases {
-		args = append(args, fmt.Sprintf("--opt=context:%s=docker-image://%s", b.name, b.at))
+		args = append(args, "--opt=context:"+b)
 	}
 	return &builder{
 		name: "buildctl", checkout: checkout, program: s.buildctl, args: args,
@@ -75,12 +76,6 @@ func newBuildctl(s setting, dir, addr string, bases []base) (*builder, error) {
 			return m.Digest, err
 		},
 	}, nil
-}
-
-// plain is the environment of all that is compared: a terminal's, whatever CI this
-// runs in, with a home of its own, so that nothing is left in the user's.
-func plain(home string) []string {
-	return []string{"HOME=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH")}
 }
 
 // after is a turn that changes the checkout, by a commit as in CI, and builds it.
@@ -100,7 +95,7 @@ func (b *builder) commit(change func(dir string, round int) error, round int) er
 	if err := change(b.checkout, round); err != nil {
 		return err
 	}
-	return commit(b.checkout, round)
+	return hello.Commit(b.checkout, round)
 }
 
 // build builds the checkout and checks what came out.
@@ -115,11 +110,8 @@ func (b *builder) build(ctx context.Context, changed bool) (time.Duration, error
 // run builds the checkout and returns how long the process took, from its start
 // to its end. It ends with ctx and with us.
 func (b *builder) run(ctx context.Context) (time.Duration, error) {
-	cmd := exec.CommandContext(ctx, b.program, b.args...)
-	cmd.Dir, cmd.Env = b.checkout, plain(filepath.Dir(b.checkout))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = killAfter
+	cmd := trial.Command(ctx, b.program, b.args...)
+	cmd.Dir, cmd.Env = b.checkout, trial.Environ(filepath.Dir(b.checkout))
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	began := time.Now()

@@ -9,81 +9,38 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"syscall"
+
+	"github.com/imagewright/imagewright/bench/trial"
 )
 
-// minRuns is how many counted runs a median needs before anyone should believe it.
-const minRuns = 5
+func main() { os.Exit(trial.Main("build", "buildkitd", compare)) }
 
-func main() {
-	// What is started here dies with this thread (Pdeathsig), so it is to be the
-	// one that lives as long as the process.
-	runtime.LockOSThread()
-	runs := flag.Int("runs", minRuns, "counted runs of each figure, after one that does not count")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *runs)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench build:", err)
-		os.Exit(1)
-	}
+// setting is what one run of the benchmark works with.
+type setting struct {
+	trial.Trial
+	programs
 }
 
-func run(ctx context.Context, runs int) (err error) {
-	if runs < minRuns {
-		return fmt.Errorf("-runs=%d is too few for a median; want %d or more", runs, minRuns)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("it builds with runc and starts buildkitd, which need root; run: sudo make bench-build")
-	}
-	root, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	example := filepath.Join(root, "examples", "hello-go")
-	if _, err := os.Stat(example); err != nil {
-		return fmt.Errorf("it runs in the root of the repository: %w", err)
-	}
-	found, err := findPrograms(root)
-	if err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp("", "imagewright-bench-")
+// compare takes all measurements, looks for what they left, and prints them.
+func compare(ctx context.Context, t trial.Trial) (err error) {
+	found, err := findPrograms(t.Root)
 	if err != nil {
 		return err
 	}
 	cgroups := findCgroups()
-	defer func() { err = errors.Join(err, removeNewCgroups(cgroups), checkNothingLeft(work), os.RemoveAll(work)) }()
-	return compare(ctx, setting{programs: found, root: root, example: example, work: work, runs: runs})
-}
-
-// setting is what one run of the benchmark works with.
-type setting struct {
-	programs
-	root    string // of this repository
-	example string // the application that is copied
-	work    string // everything that is made is in here
-	runs    int
-}
-
-// compare takes all measurements and prints them.
-func compare(ctx context.Context, s setting) (err error) {
-	r := &result{loadBefore: load()}
-	if r.sizes, err = measureSizes(s.programs); err != nil {
+	defer func() { err = errors.Join(err, removeNewCgroups(cgroups), checkNothingLeft(t.Work)) }()
+	r := &result{loadBefore: trial.Load()}
+	if r.sizes, err = measureSizes(found); err != nil {
 		return err
 	}
-	if r.versions, err = s.versions(ctx); err != nil {
+	if r.versions, err = found.versions(ctx); err != nil {
 		return err
 	}
-	if err := measureTimes(ctx, s, r); err != nil {
+	if err := measureTimes(ctx, setting{t, found}, r); err != nil {
 		return err
 	}
 	r.print(os.Stdout)

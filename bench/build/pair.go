@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/imagewright/imagewright/bench/hello"
 )
 
 // pair is two checkouts with different Dockerfiles, built on one state.
@@ -55,7 +57,7 @@ func (p *pair) atOnce(ctx context.Context, _ int) (time.Duration, error) {
 func (p *pair) measure(build func() error) (time.Duration, error) {
 	for _, b := range p.builders {
 		p.changes++
-		if err := b.commit(changeCode, p.changes); err != nil {
+		if err := b.commit(hello.ChangeCode, p.changes); err != nil {
 			return 0, err
 		}
 	}

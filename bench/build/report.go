@@ -5,12 +5,13 @@ import (
 	"debug/buildinfo"
 	"fmt"
 	"io"
-	"math"
-	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"text/tabwriter"
+	"time"
+
+	"github.com/imagewright/imagewright/bench/timing"
+	"github.com/imagewright/imagewright/bench/trial"
 )
 
 // result is all that a run of the benchmark found.
@@ -26,39 +27,25 @@ type result struct {
 	loadBefore  string
 }
 
-// figure is a line for programs. The goal is an upper bound; what counts is the
-// value as printed.
-type figure struct {
-	name        string
-	value, goal float64
-}
-
-func (f figure) String() string {
-	verdict := "ok"
-	value := math.Round(f.value*1000) / 1000
-	if value > f.goal {
-		verdict = "short"
-	}
-	return fmt.Sprintf("BENCH build %s %.3f <=%.2f %s", f.name, value, f.goal, verdict)
-}
-
-// figures are those that have a goal.
-func (r *result) figures() []figure {
-	all := []figure{
-		{"start-fresh-seconds", median(r.fresh.times[0]).Seconds(), 0.2},
-		{"start-used-seconds", median(r.used.times[0]).Seconds(), 0.2},
-		{"start-fresh-ratio", r.fresh.ratio(0, 1), 1},
-		{"start-used-ratio", r.used.ratio(0, 1), 1},
+// figures are the lines of those that have a goal.
+func (r *result) figures() []string {
+	figure := func(name string, value, goal float64) string { return timing.Figure("build", name, value, goal) }
+	seconds := func(times []time.Duration) float64 { return timing.Median(times).Seconds() }
+	all := []string{
+		figure("start-fresh-seconds", seconds(r.fresh.times[0]), 0.2),
+		figure("start-used-seconds", seconds(r.used.times[0]), 0.2),
+		figure("start-fresh-ratio", r.fresh.ratio(0, 1), 1),
+		figure("start-used-ratio", r.used.ratio(0, 1), 1),
 	}
 	for _, s := range r.sizes {
-		all = append(all, figure{s.figure, s.mb, s.goal})
+		all = append(all, figure(s.figure, s.mb, s.goal))
 	}
 	return append(all,
-		figure{"page-seconds", median(r.page.times[0]).Seconds(), 0.5},
-		figure{"noop-seconds", median(r.noop.times[0]).Seconds(), 0.5},
-		figure{"page-served-ratio", r.page.ratio(1, 2), 1.5},
-		figure{"noop-served-ratio", r.noop.ratio(1, 2), 1.5},
-		figure{"pair-ratio", r.pair.ratio(1, 0), 1},
+		figure("page-seconds", seconds(r.page.times[0]), 0.5),
+		figure("noop-seconds", seconds(r.noop.times[0]), 0.5),
+		figure("page-served-ratio", r.page.ratio(1, 2), 1.5),
+		figure("noop-served-ratio", r.noop.ratio(1, 2), 1.5),
+		figure("pair-ratio", r.pair.ratio(1, 0), 1),
 	)
 }
 
@@ -93,7 +80,7 @@ func (r *result) print(out io.Writer) {
 		fmt.Fprintln(out, version)
 	}
 	fmt.Fprintf(out, "layers are kept by %s in both\n", r.snapshotter)
-	fmt.Fprintf(out, "machine: %d CPUs, load average %s before and %s after\n", runtime.NumCPU(), r.loadBefore, load())
+	fmt.Fprintf(out, "machine: %d CPUs, load average %s before and %s after\n", runtime.NumCPU(), r.loadBefore, trial.Load())
 	fmt.Fprintf(out, "image: %s\n\n", r.image)
 	for _, f := range r.figures() {
 		fmt.Fprintln(out, f)
@@ -104,7 +91,7 @@ func (r *result) print(out io.Writer) {
 func (s *series) row(w io.Writer, more ...string) {
 	cells := []string{s.what}
 	for _, times := range s.times {
-		cells = append(cells, spread(times))
+		cells = append(cells, timing.Spread(times))
 	}
 	fmt.Fprintln(w, strings.Join(append(cells, more...), "\t"))
 }
@@ -114,12 +101,11 @@ func (s *series) row(w io.Writer, more ...string) {
 func (p programs) versions(ctx context.Context) ([]string, error) {
 	var lines []string
 	for _, program := range []string{p.build, p.runc} {
-		out, err := exec.CommandContext(ctx, program, "--version").Output()
+		version, err := trial.Version(trial.Command(ctx, program, "--version"))
 		if err != nil {
-			return nil, fmt.Errorf("ask %s for its version: %w", program, err)
+			return nil, err
 		}
-		first, _, _ := strings.Cut(string(out), "\n")
-		lines = append(lines, first)
+		lines = append(lines, version)
 	}
 	info, err := buildinfo.ReadFile(p.build)
 	if err != nil {
@@ -131,14 +117,4 @@ func (p programs) versions(ctx context.Context) ([]string, error) {
 		}
 	}
 	return lines, nil
-}
-
-// load is the machine's load average of the last one, five and fifteen minutes.
-func load() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	fields := strings.Fields(string(text))
-	return strings.Join(fields[:min(3, len(fields))], " ")
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+
+	"github.com/imagewright/imagewright/bench/trial"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 	readyTimeout = 60 * time.Second
 	// pollEvery is how often we look whether it listens: the grain of what is measured.
 	pollEvery = time.Millisecond
-	// killAfter is how long a program may take to stop after SIGTERM.
+	// killAfter is how long one may take to stop after SIGTERM.
 	killAfter = 20 * time.Second
 	// tailBytes is how much of its log is shown when it does not answer.
 	tailBytes = 4 << 10
@@ -35,7 +37,7 @@ type launch struct {
 
 // newServe is imagewright-build as a server.
 func newServe(s setting) *launch {
-	l := &launch{name: "imagewright-build serve", dir: filepath.Join(s.work, "serve"), program: s.build, stateAs: "--state-dir"}
+	l := &launch{name: "imagewright-build serve", dir: filepath.Join(s.Work, "serve"), program: s.build, stateAs: "--state-dir"}
 	l.args = []string{"serve", "--addr=" + l.addr(), "--runtime=" + s.runc}
 	return l
 }
@@ -43,7 +45,7 @@ func newServe(s setting) *launch {
 // newBuildkitd is the stock one, with the worker that ours has. Its configuration
 // is empty: the machine's is not for us.
 func newBuildkitd(s setting) (*launch, error) {
-	l := &launch{name: "buildkitd", dir: filepath.Join(s.work, "buildkitd"), program: s.buildkitd, stateAs: "--root"}
+	l := &launch{name: "buildkitd", dir: filepath.Join(s.Work, "buildkitd"), program: s.buildkitd, stateAs: "--root"}
 	config := filepath.Join(l.dir, "buildkitd.toml")
 	l.args = []string{
 		"--config=" + config, "--addr=" + l.addr(), "--otel-socket-path=" + filepath.Join(l.dir, "otel.sock"),
@@ -109,7 +111,7 @@ func (l *launch) start(ctx context.Context, state string) (*server, error) {
 	defer log.Close()
 	// Not with ctx: it ends by stop, in order.
 	s.cmd = exec.Command(l.program, append(l.args, l.stateAs+"="+state)...)
-	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = l.dir, plain(home), log, log
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = l.dir, trial.Environ(home), log, log
 	// A group of its own: a Ctrl-C is for us, and we stop it when we are done.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
 	began := time.Now()

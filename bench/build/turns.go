@@ -3,8 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
+
+	"github.com/imagewright/imagewright/bench/timing"
 )
 
 // turn does what is measured in a round, and returns how long it took.
@@ -38,25 +39,5 @@ func takeTurns(ctx context.Context, what string, runs int, takers ...turn) (*ser
 	return s, nil
 }
 
-// ratio is a column's median to another's: below 1 the first is faster.
-func (s *series) ratio(column, to int) float64 {
-	return median(s.times[column]).Seconds() / median(s.times[to]).Seconds()
-}
-
-// median is the middle one, or the mean of the two in the middle.
-func median(times []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(times))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
-}
-
-// spread is the median with the extremes around it.
-func spread(times []time.Duration) string {
-	if len(times) == 1 {
-		return fmt.Sprintf("%.2f s", times[0].Seconds())
-	}
-	return fmt.Sprintf("%.3f s (%.3f–%.3f)", median(times).Seconds(), slices.Min(times).Seconds(), slices.Max(times).Seconds())
-}
+// ratio is that of a column to another.
+func (s *series) ratio(column, to int) float64 { return timing.Ratio(s.times[column], s.times[to]) }

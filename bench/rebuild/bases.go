@@ -4,70 +4,37 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
+	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/imagewright/imagewright/test/images"
+	"github.com/imagewright/imagewright/bench/hello"
 )
 
-// base is an image that stands in for one that a Dockerfile names, so that both
-// builders start from the same bytes and neither needs a public registry.
-type base struct {
-	name  string // as in FROM
-	image v1.Image
-}
-
-// makeBases makes the base images of the example; cache keeps them.
-func makeBases(ctx context.Context, cache string) ([]base, error) {
-	maker := &images.Maker{Cache: cache, Log: os.Stdout}
-	var bases []base
-	for _, name := range []string{golangBase, staticBase} {
-		image, _, err := maker.StandIn(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if image == nil {
-			return nil, fmt.Errorf("test/images can make nothing in the place of %s", name)
-		}
-		bases = append(bases, base{name, image})
+// loadBases gives the base images to docker's daemon, under their own names; dir
+// is for the archive.
+func loadBases(ctx context.Context, docker *builder, dir string, bases []hello.Base) error {
+	archive := filepath.Join(dir, "bases.tar")
+	if err := saveBases(archive, bases); err != nil {
+		return err
 	}
-	return bases, nil
-}
-
-// pushBases pushes them to the registry at addr and returns the flags that make
-// imagewright-build take them from there.
-func pushBases(ctx context.Context, addr string, bases []base) ([]string, error) {
-	var flags []string
-	for _, b := range bases {
-		to, err := name.ParseReference(addr + "/bases/" + strings.TrimPrefix(b.name, "gcr.io/"))
-		if err != nil {
-			return nil, err
-		}
-		if err := remote.Write(to, b.image, remote.WithContext(ctx)); err != nil {
-			return nil, fmt.Errorf("push stand-in for %s: %w", b.name, err)
-		}
-		digest, err := b.image.Digest()
-		if err != nil {
-			return nil, err
-		}
-		flags = append(flags, fmt.Sprintf("--build-contexts=%s=docker-image://%s@%s", b.name, to.Context(), digest))
+	out, err := docker.command(ctx, "load", "--quiet", "--input="+archive).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("docker load: %w; it said:\n%s", err, out)
 	}
-	return flags, nil
+	return os.Remove(archive)
 }
 
-// saveBases writes them as an archive for `docker load`, under their own names.
-func saveBases(file string, bases []base) error {
+func saveBases(file string, bases []hello.Base) error {
 	named := make(map[name.Tag]v1.Image)
 	for _, b := range bases {
-		tag, err := name.NewTag(b.name)
+		tag, err := name.NewTag(b.Name)
 		if err != nil {
 			return err
 		}
-		named[tag] = b.image
+		named[tag] = b.Image
 	}
 	if err := tarball.MultiWriteToFile(file, named); err != nil {
 		return fmt.Errorf("write base images for docker load: %w", err)

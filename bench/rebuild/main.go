@@ -8,73 +8,31 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"syscall"
+
+	"github.com/imagewright/imagewright/bench/hello"
+	"github.com/imagewright/imagewright/bench/trial"
 )
 
-// minRuns is how many counted runs a median needs before anyone should believe it.
-const minRuns = 5
-
-func main() {
-	// What is started here dies with this thread (Pdeathsig), so it is to be the
-	// one that lives as long as the process.
-	runtime.LockOSThread()
-	runs := flag.Int("runs", minRuns, "counted runs of each figure, after one that does not count")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *runs)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench rebuild:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, runs int) (err error) {
-	if runs < minRuns {
-		return fmt.Errorf("-runs=%d is too few for a median; want %d or more", runs, minRuns)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("it builds with runc and starts dockerd, which need root; run: sudo make bench-rebuild")
-	}
-	root, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	example := filepath.Join(root, "examples", "hello-go")
-	if _, err := os.Stat(example); err != nil {
-		return fmt.Errorf("it runs in the root of the repository: %w", err)
-	}
-	found, err := findPrograms(root)
-	if err != nil {
-		return err
-	}
-	work, err := os.MkdirTemp("", "imagewright-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	return compare(ctx, setting{programs: found, root: root, example: example, work: work, runs: runs})
-}
+func main() { os.Exit(trial.Main("rebuild", "dockerd", compare)) }
 
 // setting is what one run of the benchmark works with.
 type setting struct {
+	trial.Trial
 	programs
-	root    string // of this repository
-	example string // the application that is copied
-	work    string // everything that is made is in here
-	runs    int
 }
 
 // compare prepares both builders, lets them take turns, and prints the result.
-func compare(ctx context.Context, s setting) (err error) {
-	bases, err := makeBases(ctx, filepath.Join(s.root, ".cache", "images"))
+func compare(ctx context.Context, t trial.Trial) (err error) {
+	found, err := findPrograms(t.Root)
+	if err != nil {
+		return err
+	}
+	s := setting{t, found}
+	bases, err := hello.MakeBases(ctx, filepath.Join(t.Root, ".cache", "images"))
 	if err != nil {
 		return err
 	}
@@ -92,7 +50,7 @@ func compare(ctx context.Context, s setting) (err error) {
 	if err != nil {
 		return err
 	}
-	before := load()
+	before := trial.Load()
 	result, err := measure(ctx, s, ours, docker)
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/imagewright/imagewright/bench/hello"
 )
 
 // scenario is a kind of change to the example, and what each builder took for it.
@@ -21,10 +23,10 @@ type scenario struct {
 // nothing has changed since the one before "nothing" was built.
 func scenarios() []*scenario {
 	return []*scenario{
-		{figure: "page", what: "web/index.html, which is only COPYed", change: changePage, goal: 0.5},
+		{figure: "page", what: "web/index.html, which is only COPYed", change: hello.ChangePage, goal: 0.5},
 		{figure: "noop", what: "nothing"},
 		// Most of it is the Go compiler and linker, in RUN, for both builders alike.
-		{figure: "code", what: "main.go, compiled in a RUN", change: changeCode},
+		{figure: "code", what: "main.go, compiled in a RUN", change: hello.ChangeCode},
 	}
 }
 
@@ -50,8 +52,8 @@ func measure(ctx context.Context, s setting, ours, docker *builder) (*result, er
 			r.cold = took
 		}
 	}
-	for round := range s.runs + 1 { // the first does not count
-		fmt.Printf("round %d of %d\n", round, s.runs)
+	for round := range s.Runs + 1 { // the first does not count
+		fmt.Printf("round %d of %d\n", round, s.Runs)
 		order := []*builder{ours, docker}
 		if round%2 == 1 {
 			slices.Reverse(order) // neither always finds the disk as the other left it
@@ -83,7 +85,7 @@ func (sc *scenario) build(ctx context.Context, b *builder, round int, last map[*
 		if err := sc.change(b.checkout, round+1); err != nil { // 0 is what the first build had
 			return 0, err
 		}
-		if err := commit(b.checkout, round+1); err != nil {
+		if err := hello.Commit(b.checkout, round+1); err != nil {
 			return 0, err
 		}
 	}
@@ -100,14 +102,4 @@ func (sc *scenario) build(ctx context.Context, b *builder, round int, last map[*
 		return 0, fmt.Errorf("%s: nothing changed, and yet the image was %s and is %s", b.name, before, image)
 	}
 	return took, nil
-}
-
-// median is the middle one, or the mean of the two in the middle.
-func median(times []time.Duration) time.Duration {
-	sorted := slices.Sorted(slices.Values(times))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
 }

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
-	"os"
+	"os/exec"
 	"runtime"
-	"slices"
-	"strings"
 	"text/tabwriter"
-	"time"
+
+	"github.com/imagewright/imagewright/bench/timing"
+	"github.com/imagewright/imagewright/bench/trial"
 )
 
 // print writes the table, what took part, and the figures for programs.
@@ -18,7 +17,7 @@ func (r *result) print(out io.Writer, peers []string, loadBefore string) {
 	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(w, "\nwhat changed\timagewright-build\tdocker build\tratio")
 	for _, sc := range r.scenarios {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\n", sc.what, spread(sc.ours), spread(sc.docker), sc.ratio())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%.2f\n", sc.what, timing.Spread(sc.ours), timing.Spread(sc.docker), sc.ratio())
 	}
 	fmt.Fprintf(w, "everything (cold, bases pulled over loopback)\t%.2f s\t\t\n", r.cold.Seconds())
 	w.Flush() // an error would be that of a closed terminal
@@ -26,61 +25,37 @@ func (r *result) print(out io.Writer, peers []string, loadBefore string) {
 	for _, peer := range peers {
 		fmt.Fprintln(out, peer)
 	}
-	fmt.Fprintf(out, "machine: %d CPUs, load average %s before and %s after\n", runtime.NumCPU(), loadBefore, load())
+	fmt.Fprintf(out, "machine: %d CPUs, load average %s before and %s after\n", runtime.NumCPU(), loadBefore, trial.Load())
 	fmt.Fprintf(out, "image: %s\n\n", r.image)
 	for _, sc := range r.scenarios {
 		if sc.goal > 0 {
-			fmt.Fprintln(out, figure(sc.figure+"-seconds", median(sc.ours).Seconds(), sc.goal))
+			fmt.Fprintln(out, figure(sc.figure+"-seconds", timing.Median(sc.ours).Seconds(), sc.goal))
 		}
 		fmt.Fprintln(out, figure(sc.figure+"-ratio", sc.ratio(), 1))
 	}
 }
 
 // ratio is ours to docker's: below 1 ours is faster.
-func (sc *scenario) ratio() float64 {
-	return median(sc.ours).Seconds() / median(sc.docker).Seconds()
-}
+func (sc *scenario) ratio() float64 { return timing.Ratio(sc.ours, sc.docker) }
 
-// figure is the line for programs. The goal is an upper bound; what counts is
-// the value as printed.
 func figure(name string, value, goal float64) string {
-	verdict := "ok"
-	if value = math.Round(value*1000) / 1000; value > goal {
-		verdict = "short"
-	}
-	return fmt.Sprintf("BENCH rebuild %s %.3f <=%.2f %s", name, value, goal, verdict)
-}
-
-// spread is the median with the extremes around it.
-func spread(times []time.Duration) string {
-	return fmt.Sprintf("%.2f s (%.2f–%.2f)", median(times).Seconds(), slices.Min(times).Seconds(), slices.Max(times).Seconds())
+	return timing.Figure("rebuild", name, value, goal)
 }
 
 // versions tells what took part, a line each.
 func (p programs) versions(ctx context.Context, docker *builder) ([]string, error) {
 	const server = "docker {{.Client.Version}}, dockerd {{.Server.Version}}{{range .Server.Components}}{{if eq .Name \"containerd\"}}, containerd {{.Version}}{{end}}{{end}}"
 	var lines []string
-	for _, args := range [][]string{
-		{p.build, "--version"},
-		{p.docker, "version", "--format", server},
-		{p.runc, "--version"},
+	for _, cmd := range []*exec.Cmd{
+		trial.Command(ctx, p.build, "--version"),
+		docker.command(ctx, "version", "--format", server),
+		trial.Command(ctx, p.runc, "--version"),
 	} {
-		out, err := docker.command(ctx, docker.checkout, args[0], args[1:]...).Output()
+		version, err := trial.Version(cmd)
 		if err != nil {
-			return nil, fmt.Errorf("ask %s for its version: %w", args[0], err)
+			return nil, err
 		}
-		first, _, _ := strings.Cut(string(out), "\n")
-		lines = append(lines, first)
+		lines = append(lines, version)
 	}
 	return lines, nil
-}
-
-// load is the machine's load average of the last one, five and fifteen minutes.
-func load() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	fields := strings.Fields(string(text))
-	return strings.Join(fields[:min(3, len(fields))], " ")
 }
