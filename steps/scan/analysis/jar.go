@@ -13,6 +13,7 @@ import (
 
 	"github.com/aquasecurity/trivy/pkg/dependency/parser/java/jar"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/imagewright/imagewright/internal/image"
 )
 
 const nameJar = "jar"
@@ -24,8 +25,13 @@ const (
 	maxNested  = 20_000
 )
 
-func javaArchive(ext string) bool {
-	return ext == ".jar" || ext == ".war" || ext == ".ear" || ext == ".par"
+// javaAnalyzers returns who wants a Java archive.
+func (l *layer) javaAnalyzers(e image.Entry) []analyzer {
+	switch strings.ToLower(path.Ext(e.Path)) {
+	case ".jar", ".war", ".ear", ".par":
+		return []analyzer{{nameJar, l.opts.MaxArchive, l.javaArchive}}
+	}
+	return nil
 }
 
 // javaArchive looks into a Java archive and those inside it.

@@ -14,6 +14,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/dependency/parser/python/packaging"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/licensing"
+	"github.com/imagewright/imagewright/internal/image"
 )
 
 const (
@@ -25,6 +26,20 @@ const (
 // maxMetadata bounds one metadata file inside an archive (bytes, uncompressed);
 // real ones are a few KB.
 const maxMetadata = 10 << 20
+
+// languageAnalyzers returns who wants a file because a language's package
+// manager wrote it.
+func (l *layer) languageAnalyzers(e image.Entry) []analyzer {
+	switch p := e.Path; {
+	case path.Base(p) == "package.json":
+		return []analyzer{{nameNode, l.opts.MaxFile, l.nodePackage}}
+	case pythonMetadata(p):
+		return []analyzer{{namePython, l.opts.MaxFile, l.pythonPackage}}
+	case path.Ext(p) == ".egg":
+		return []analyzer{{nameEgg, l.opts.MaxArchive, l.pythonEgg}}
+	}
+	return nil
+}
 
 // addApplication notes the packages found in the file at p, unless there are
 // none. A package's FilePath, where empty, becomes filePath.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"strings"
 
@@ -72,7 +71,7 @@ func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 }
 
 func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
-	wanted := l.analyzers(e.Path)
+	wanted := l.analyzers(e)
 	if executable(e) {
 		head := make([]byte, min(e.Size, magicBytes))
 		if _, err := io.ReadFull(r, head); err != nil {
@@ -115,35 +114,9 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 	return nil
 }
 
-// analyzers returns who wants the file at path, judged by its name.
-func (l *layer) analyzers(p string) []analyzer {
-	base, ext := path.Base(p), strings.ToLower(path.Ext(p))
-	var wanted []analyzer
-	add := func(name string, limit int64, parse func(context.Context, string, *content) error) {
-		wanted = append(wanted, analyzer{name, limit, parse})
-	}
-	if releaseFile(p) {
-		add(nameOS, l.opts.MaxFile, l.release)
-	}
-	switch {
-	case dpkgFile(p):
-		add(nameDpkg, l.opts.MaxFile, l.dpkg.parse)
-	case apkFile(p):
-		add(nameApk, l.opts.MaxFile, l.apk)
-	case p == apkRepositories:
-		add(nameApkRepo, l.opts.MaxFile, l.apkRepository)
-	case rpmFile(p):
-		l.problem(Problem{Path: p, Analyzer: nameRpm}, errRpm)
-	case base == "package.json":
-		add(nameNode, l.opts.MaxFile, l.nodePackage)
-	case pythonMetadata(p):
-		add(namePython, l.opts.MaxFile, l.pythonPackage)
-	case path.Ext(p) == ".egg":
-		add(nameEgg, l.opts.MaxArchive, l.pythonEgg)
-	case javaArchive(ext):
-		add(nameJar, l.opts.MaxArchive, l.javaArchive)
-	}
-	return wanted
+// analyzers returns who wants the file, judged by its name and mode.
+func (l *layer) analyzers(e image.Entry) []analyzer {
+	return slices.Concat(l.systemAnalyzers(e), l.languageAnalyzers(e), l.javaAnalyzers(e))
 }
 
 // parse runs one parser. What is parsed comes from strangers, so a parser that
