@@ -16,7 +16,7 @@ LDFLAGS := -s -w -X github.com/imagewright/imagewright/internal/step.version=$(V
 TOOLS   := bin/tools
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo generate lint tools clean bench-build bench-rebuild packages-demo packages-test
+.PHONY: help build test test-differential demo generate lint tools clean bench-build bench-rebuild bench-scan packages-demo packages-test
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: packages-test tools build lint ## everything .ci/run checks: lint, unit te
 	go test -timeout 45m ./...
 	go test -tags=grpcnotrace,caches -run S3 ./internal/buildkit
 	cd examples/hello-go && go vet ./... && go test ./...
+
+test-differential: packages-test $(TOOLS)/.trivy build ## imagewright-scan against the trivy CLI, over many more images than make test takes
+	go test -timeout 60m -count=1 ./test/differential -full
 
 demo: packages-demo build $(TOOLS)/.registry ## the whole pipeline on examples/hello-go, or on APP=dir; DB_REPOSITORY=… for another database
 	go build -o $(TOOLS)/demo ./test/demo
@@ -49,6 +52,10 @@ bench-rebuild: packages-demo build $(TOOLS)/.registry ## a rebuild after a small
 	go build -o $(TOOLS)/bench-rebuild ./bench/rebuild
 	@$(TOOLS)/bench-rebuild $(if $(BENCH_RUNS),-runs '$(BENCH_RUNS)')
 
+bench-scan: packages-demo build tools ## scans against the trivy CLI (BENCH_RUNS=9)
+	go build -o $(TOOLS)/bench-scan ./bench/scan
+	@$(TOOLS)/bench-scan $(if $(BENCH_RUNS),-runs '$(BENCH_RUNS)')
+
 lint: $(TOOLS)/.staticcheck packages-test ## gofmt, go vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l $(SOURCE)); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }
 	go vet ./...
@@ -67,7 +74,7 @@ packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellche
 
 # Pinned, and each in bin/tools: nothing is installed outside this folder. A
 # stamp carries the version, so that a new version here is a new installation.
-# (go-tool NAME, PACKAGE, VERSION)
+# (go-tool NAME, PACKAGE, VERSION, FLAGS)
 define go-tool
 tools: $(TOOLS)/.$(1)
 $(TOOLS)/.$(1): $(TOOLS)/.$(1)@$(3)
@@ -75,7 +82,7 @@ $(TOOLS)/.$(1): $(TOOLS)/.$(1)@$(3)
 $(TOOLS)/.$(1)@$(3):
 	@mkdir -p $(TOOLS)
 	@rm -f $(TOOLS)/.$(1)@*
-	GOBIN=$(CURDIR)/$(TOOLS) go install $(2)@$(3)
+	GOBIN=$(CURDIR)/$(TOOLS) go install $(4) $(2)@$(3)
 	@touch $$@
 endef
 
@@ -85,6 +92,8 @@ $(eval $(call go-tool,registry,github.com/distribution/distribution/v3/cmd/regis
 $(eval $(call go-tool,staticcheck,honnef.co/go/tools/cmd/staticcheck,v0.8.1))
 $(eval $(call go-tool,actionlint,github.com/rhysd/actionlint/cmd/actionlint,v1.7.12))
 $(eval $(call go-tool,act,github.com/nektos/act,v0.2.89))
+# The scanner to agree with: eight minutes on two cores, the first time.
+$(eval $(call go-tool,trivy,github.com/aquasecurity/trivy/cmd/trivy,v0.74.0,-ldflags='-s -w'))
 
 # The builder to compare with and to build on, its client, and what a # syntax=
 # line names: of the version in go.mod. Built in the module's own folder, because

@@ -17,7 +17,9 @@ import (
 	"github.com/imagewright/imagewright/bench/trial"
 )
 
-func main() { os.Exit(trial.Main("build", "buildkitd", compare)) }
+func main() {
+	os.Exit(trial.Main("build", "it builds with runc and starts buildkitd, which need", compare))
+}
 
 // setting is what one run of the benchmark works with.
 type setting struct {

@@ -17,7 +17,9 @@ import (
 	"github.com/imagewright/imagewright/bench/trial"
 )
 
-func main() { os.Exit(trial.Main("rebuild", "dockerd", compare)) }
+func main() {
+	os.Exit(trial.Main("rebuild", "it builds with runc and starts dockerd, which need", compare))
+}
 
 // setting is what one run of the benchmark works with.
 type setting struct {

@@ -27,9 +27,9 @@ type Trial struct {
 }
 
 // Main runs a benchmark and returns the exit code of its program. It is called
-// by main itself. The benchmark's name is that of its target, bench-NAME; peer is
-// the server that it starts as root, to compare with.
-func Main(name, peer string, measure func(context.Context, Trial) error) int {
+// by main itself. The benchmark's name is that of its target, bench-NAME; because
+// says what needs root: "it starts dockerd, which needs".
+func Main(name, because string, measure func(context.Context, Trial) error) int {
 	// What is started here dies with this thread (Pdeathsig), so it is to be the
 	// one that lives as long as the process.
 	runtime.LockOSThread()
@@ -39,7 +39,7 @@ func Main(name, peer string, measure func(context.Context, Trial) error) int {
 	defer stop()
 	err := check(*runs)
 	if err == nil && os.Geteuid() != 0 {
-		err = fmt.Errorf("it builds with runc and starts %s, which need root; run: sudo make bench-%s", peer, name)
+		err = fmt.Errorf("%s root; run: sudo make bench-%s", because, name)
 	}
 	if err == nil {
 		err = run(ctx, *runs, measure)

@@ -25,7 +25,8 @@ import (
 // of the layer alone: not on when, where or from which cache it was built.
 // Access and change times are never written, nor the names of users and groups.
 //
-// A blob made here stays with the snapshot's cache record, so it is made once.
+// A blob made here stays with the snapshot's cache record, so it is made once;
+// then the layer is left uncompressed, too, for whoever asked for that.
 // It does not see layers of the arbitrary diffs that LLB, but no Dockerfile, can
 // ask for; nor zstd layers and layers of a chosen gzip level.
 type differ struct{ store content.Store }
@@ -55,11 +56,21 @@ func (d *differ) Compare(ctx context.Context, lower, upper []mount.Mount, opts .
 	if err := w.Truncate(0); err != nil { // what a killed build left under this reference
 		return ocispecs.Descriptor{}, fmt.Errorf("make a layer: %w", err)
 	}
-	plain, err := writeLayer(ctx, w, media == ocispecs.MediaTypeImageLayerGzip, lower, upper)
+	compress := media == ocispecs.MediaTypeImageLayerGzip
+	var plain *plainLayer
+	if compress {
+		plain = newPlainLayer(ctx)
+		defer plain.discard() // no-op after keep
+	}
+	diffID, err := writeLayer(ctx, w, compress, lower, upper, plain)
 	if err != nil {
 		return ocispecs.Descriptor{}, fmt.Errorf("make a layer: %w", err)
 	}
-	return d.commit(ctx, w, media, plain, config.Labels)
+	desc, err := d.commit(ctx, w, media, diffID, config.Labels)
+	if err == nil {
+		plain.keep(diffID)
+	}
+	return desc, err
 }
 
 // commit stores what w got, with the digest of the uncompressed layer beside it.
@@ -84,10 +95,10 @@ func (d *differ) commit(ctx context.Context, w content.Writer, media string, pla
 	return ocispecs.Descriptor{MediaType: media, Size: info.Size, Digest: info.Digest}, nil
 }
 
-// writeLayer writes the layer that leads from lower to upper, compressed or
-// not, and returns the digest of it uncompressed.
-func writeLayer(ctx context.Context, to io.Writer, compress bool, lower, upper []mount.Mount) (digest.Digest, error) {
-	packer, err := image.NewPacker(to, compress)
+// writeLayer writes the layer that leads from lower to upper, compressed or not,
+// and also to plain as it is. It returns the digest of it uncompressed.
+func writeLayer(ctx context.Context, to io.Writer, compress bool, lower, upper []mount.Mount, plain io.Writer) (digest.Digest, error) {
+	packer, err := image.NewPacker(to, compress, plain)
 	if err != nil {
 		return "", err
 	}

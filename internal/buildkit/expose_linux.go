@@ -51,5 +51,8 @@ func (e *Engine) pass(conn net.Conn) error {
 	if !ok {
 		return fmt.Errorf("%T has no descriptor", conn)
 	}
-	return e.link.give(c)
+	if err := e.link.give(connection, c); err != nil {
+		return fmt.Errorf("connect to the engine: %w", err)
+	}
+	return nil
 }

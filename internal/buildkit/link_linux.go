@@ -22,10 +22,18 @@ const (
 	maxFiles = 4
 )
 
+// gift is what a program gives its engine as a descriptor.
+type gift byte
+
+const (
+	connection gift = iota // one end of it
+	plainPlace             // the directory for plain layers: see plainLayers
+)
+
 // link is one end of a connection between a program and its engine. In order:
 // the program's setup, the engine's answer, then one message with a file
-// descriptor in it for each connection the program makes; when the program has
-// closed its side, the engine's notices. The end of a program, however it comes,
+// descriptor in it for each gift of the program; when the program has closed its
+// side, the engine's notices. The end of a program, however it comes,
 // is the end of its link.
 type link struct{ conn *net.UnixConn }
 
@@ -166,32 +174,30 @@ func (l *link) dial() (net.Conn, error) {
 	}
 	defer here.Close()
 	defer there.Close()
-	if err := l.give(there); err != nil {
-		return nil, err
+	if err := l.give(connection, there); err != nil {
+		return nil, fmt.Errorf("connect to the engine: %w", err)
 	}
 	return net.FileConn(here)
 }
 
-// give has the engine serve a copy of c, an end of a connection.
-func (l *link) give(c syscall.Conn) error {
-	if err := l.write([]byte{0}, []syscall.Conn{c}); err != nil {
-		return fmt.Errorf("connect to the engine: %w", err)
-	}
-	return nil
+// give gives the engine a copy of c.
+func (l *link) give(what gift, c syscall.Conn) error {
+	return l.write([]byte{byte(what)}, []syscall.Conn{c})
 }
 
 // take is the other end of a give. It returns io.EOF when the program has closed
 // its end or is gone.
-func (l *link) take() (net.Conn, error) {
-	_, files, err := l.read(make([]byte, 1))
+func (l *link) take() (gift, *os.File, error) {
+	b := make([]byte, 1)
+	_, files, err := l.read(b)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	defer closeAll(files)
 	if len(files) != 1 {
-		return nil, fmt.Errorf("connection with %d descriptors", len(files))
+		closeAll(files)
+		return 0, nil, fmt.Errorf("gift of %d descriptors", len(files))
 	}
-	return net.FileConn(files[0])
+	return gift(b[0]), files[0], nil
 }
 
 // peer returns who is at the other end, as seen from here: for a link by name,

@@ -9,6 +9,9 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+
+	"github.com/sirupsen/logrus"
 )
 
 // lobby is where the engine meets its programs: those that have a link to it,
@@ -30,6 +33,7 @@ type lobby struct {
 type guest struct {
 	*link
 	program string
+	plain   atomic.Pointer[plainLayers] // nil: it gave no place for them
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // those that it gave, and that are not closed
@@ -128,7 +132,18 @@ func (h *lobby) attend(g *guest) {
 		return // gone already
 	}
 	for {
-		conn, err := g.take()
+		what, f, err := g.take()
+		if err != nil {
+			return
+		}
+		if what == plainPlace {
+			if err := g.takePlain(f); err != nil {
+				logrus.WithError(err).Info("layers will not be left uncompressed")
+			}
+			continue
+		}
+		conn, err := net.FileConn(f)
+		f.Close() // FileConn works on a copy
 		if err != nil {
 			return
 		}
@@ -144,6 +159,9 @@ func (h *lobby) attend(g *guest) {
 // one's link stays open until the engine has ended.
 func (h *lobby) leave(g *guest) {
 	g.hangUpAll()
+	if plain := g.plain.Load(); plain != nil {
+		plain.Close()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.guests = slices.DeleteFunc(h.guests, func(other *guest) bool { return other == g })
@@ -206,6 +224,16 @@ type heldConn struct {
 	net.Conn
 	by *guest
 }
+
+// RemoteAddr implements net.Conn: what BuildKit does for a guest, it does in a
+// context that has this address in it.
+func (c *heldConn) RemoteAddr() net.Addr { return c.by }
+
+// Network implements net.Addr.
+func (g *guest) Network() string { return "unix" }
+
+// String implements net.Addr.
+func (g *guest) String() string { return g.program }
 
 // Close implements net.Conn.
 func (c *heldConn) Close() error {

@@ -74,6 +74,13 @@ type Options struct {
 	// start. 0 leaves it to BuildKit, which looks at the size of the disk.
 	MaxSize int64
 
+	// PlainLayers is a directory, or a name for one whose parent is there, in which
+	// the engine leaves the layers that it makes for this program as they are
+	// uncompressed: see [image.PlainLayers]. None need be there after a build: not
+	// those that were made before, nor those that there is no room for. It must be
+	// this program's alone. Empty: nowhere.
+	PlainLayers string
+
 	// Wait is told once who holds the state when it can neither be had nor
 	// shared; Start then waits until it is free or its context ends. nil: a line
 	// in Log.

@@ -192,6 +192,7 @@ func newHost(ctx context.Context, o Options, mode string, h *hold) (_ *Engine, e
 	}
 	go e.parting.hear(h.link)
 	e.unfollow = e.follow(ctx)
+	e.givePlain(o) // before the first connection: it counts for all of them
 	e.client, err = client.New(ctx, "unix:///engine", client.WithContextDialer(
 		func(context.Context, string) (net.Conn, error) { return h.link.dial() }))
 	if err == nil && h.fresh {

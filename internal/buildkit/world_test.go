@@ -86,7 +86,7 @@ func enterWorld(args []string) error {
 // buildAsUser starts an engine, twice at once, and builds with both.
 func buildAsUser(args []string) error {
 	world, dir, contextDir, state := args[0], args[1], args[2], args[3]
-	o := Options{StateDir: state, Stderr: os.Stderr, CABundle: os.Getenv("TEST_CA")}
+	o := Options{StateDir: state, Stderr: os.Stderr, CABundle: os.Getenv("TEST_CA"), PlainLayers: filepath.Join(dir, "home", "layers")}
 	first, err := Start(context.Background(), o)
 	if err != nil {
 		return err
@@ -114,6 +114,9 @@ func buildAsUser(args []string) error {
 		fmt.Printf("built %s\n", root.Digest)
 		err = errors.Join(err, buildErr, e.Close())
 	}
+	plain, globErr := filepath.Glob(filepath.Join(o.PlainLayers, "sha256", "*"))
+	fmt.Printf("uncompressed: %d layers\n", len(plain))
+	err = errors.Join(err, globErr)
 	fmt.Printf("state %s\nsnapshotter %s\n", first.StateDir(), first.Snapshotter())
 	return err
 }
@@ -158,6 +161,10 @@ USER 9:10
 RUN ["/busybox", "sh", "-c", "test \"$(/busybox id -u)\" = 9 && test -r /proc/self/status && : >/dev/null"]
 `
 
+// plainOfOwned is said when every layer that owned makes, with an ADD and a RUN
+// that changes nothing, is also there uncompressed.
+const plainOfOwned = "uncompressed: 5 layers\n"
+
 // worldContext is a context that everybody may read and that needs the
 // certificates in ca, and the digest that root builds of it.
 func worldContext(t *testing.T) (dir, ca, digest string) {
@@ -195,6 +202,9 @@ func TestUnderSudoTheEngineAloneIsRoot(t *testing.T) {
 	if strings.Contains(out, canary) || !strings.Contains(out, "TMPDIR="+state) || strings.Contains(out, "SUDO_USER") {
 		t.Errorf("it says %q; want the engine's environment, with no secret and nothing of sudo's", out)
 	}
+	if !strings.Contains(out, plainOfOwned) {
+		t.Errorf("it says %q; want %q", out, plainOfOwned)
+	}
 	checkOwner(t, filepath.Join(dir, "home"), worldID)
 	checkOwner(t, filepath.Join(state, "cache.db"), 0)
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "imagewright-*", brokerSocket)); err != nil || len(left) > 0 {
@@ -214,6 +224,10 @@ func TestARootlessEngineBuildsTheSameImage(t *testing.T) {
 			if strings.Count(out, "built "+want) != 2 {
 				t.Errorf("it says %q; want digest %s, as root builds it, twice", out, want)
 			}
+			if !strings.Contains(out, plainOfOwned) {
+				t.Errorf("it says %q; want %q", out, plainOfOwned)
+			}
+			checkOwner(t, filepath.Join(dir, "home", "layers"), worldID)
 			if own := fmt.Sprintf("process 1 of its namespace: %v", world != masked); !strings.Contains(out, own) {
 				t.Errorf("it says %q; want %q", out, own)
 			}

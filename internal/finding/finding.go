@@ -4,23 +4,43 @@ package finding
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+)
+
+// Kind is what a check looks for.
+type Kind string
+
+// The kinds that reports treat each in its own way; the zero value is any other.
+const (
+	Vulnerability Kind = "vulnerability"
+	Secret        Kind = "secret"
 )
 
 // Finding is one thing a check has to say. All text in it may come from a
 // hostile image: writers escape it for their format.
 type Finding struct {
+	Kind     Kind
 	Severity Severity
 	Rule     string   // id of the rule: CVE-2022-37434, build-failed
 	Title    string   // the rule in one short line; may be empty
 	Detail   string   // the rule at length, as plain text; may be empty
 	Message  string   // this case in one sentence
+	Match    string   // of a secret, the line it stands in, masked
 	Fix      string   // what to do, as a short phrase; empty when nothing is known
 	Score    float64  // CVSS, 0.1 to 10; 0 when there is none
 	Links    []string // http and https addresses, the main one first
 	Place    Place
+
+	// Published is when the world learnt of it; zero when nobody says.
+	Published time.Time
+	// Accepted is why it does not count against the verdict, in a few words;
+	// empty when it counts.
+	Accepted string
 }
 
 // Place is where a finding is. Every field may be empty.
@@ -30,11 +50,33 @@ type Place struct {
 	EndLine int    // 0 means Line
 	Package string
 	Version string // installed version of Package
-	Layer   string // diff ID of the layer that brought it
+
+	Layer       string   // diff ID of the layer that brought it
+	LayerNumber int      // of Layer, 1 is the lowest
+	Instruction string   // what made Layer, as the image's history says it
+	Platforms   []string // those that have it; nil for all that were looked at
 }
 
-// String is the place in short: "Dockerfile:12", "zlib1g@1:1.2.13 (app/x.jar)".
+// Fingerprint names a finding the same way from run to run, while lines and
+// versions move. Two findings of a run may share one.
+func (f Finding) Fingerprint() string {
+	h := sha256.New()
+	for _, part := range []string{f.Rule, f.Place.File, f.Place.Package} {
+		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part)) // the length: "a"+"bc" is not "ab"+"c"
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// String is the place in short: "Dockerfile:12", "zlib1g@1:1.2.13 (app/x.jar)",
+// "zlib1g@1:1.2.13 on linux/arm64".
 func (p Place) String() string {
+	if len(p.Platforms) == 0 {
+		return p.inImage()
+	}
+	return strings.TrimLeft(p.inImage()+" on "+strings.Join(p.Platforms, ", "), " ")
+}
+
+func (p Place) inImage() string {
 	file := p.File
 	if file != "" && p.Line > 0 {
 		file += ":" + strconv.Itoa(p.Line)

@@ -44,6 +44,7 @@ func TestPlaceIsShort(t *testing.T) {
 		{Place{Package: "zlib1g", Version: "1:1.2.13"}, "zlib1g@1:1.2.13"},
 		{Place{Package: "log4j-core", Version: "2.14.1", File: "app/x.jar"}, "log4j-core@2.14.1 (app/x.jar)"},
 		{Place{Package: "log4j-core"}, "log4j-core"},
+		{Place{Package: "log4j-core", Platforms: []string{"linux/amd64", "linux/arm64"}}, "log4j-core on linux/amd64, linux/arm64"},
 	} {
 		if got := tc.place.String(); got != tc.want {
 			t.Errorf("%#v.String() = %q, want %q", tc.place, got, tc.want)

@@ -136,7 +136,7 @@ func (d *dockerImage) blob(desc v1.Descriptor) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.NopCloser(r), nil
+	return section{r}, nil
 }
 
 func (d *dockerImage) manifest(desc v1.Descriptor) ([]byte, blobs, error) {

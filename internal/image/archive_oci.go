@@ -18,7 +18,7 @@ func (o ociArchive) blob(desc v1.Descriptor) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return io.NopCloser(r), nil
+	return section{r}, nil
 }
 
 func (o ociArchive) manifest(desc v1.Descriptor) ([]byte, blobs, error) {

@@ -37,9 +37,9 @@ type Packer struct {
 	sum  hash.Hash
 }
 
-// NewPacker returns a packer that writes the blob to w, compressed or not. It
-// must be closed: its goroutines end then.
-func NewPacker(w io.Writer, compress bool) (*Packer, error) {
+// NewPacker returns a packer that writes the blob to w, compressed or not, and
+// the tar as it is to also. It must be closed: its goroutines end then.
+func NewPacker(w io.Writer, compress bool, also ...io.Writer) (*Packer, error) {
 	p := &Packer{out: bufio.NewWriterSize(w, packBuffer), sum: sha256.New()}
 	var stream io.Writer = p.out
 	if compress {
@@ -49,7 +49,7 @@ func NewPacker(w io.Writer, compress bool) (*Packer, error) {
 		}
 		stream = p.gzip
 	}
-	p.tar = bufio.NewWriterSize(io.MultiWriter(stream, p.sum), packBuffer)
+	p.tar = bufio.NewWriterSize(io.MultiWriter(append([]io.Writer{stream, p.sum}, also...)...), packBuffer)
 	return p, nil
 }
 

@@ -119,6 +119,8 @@ type Scan struct {
 	Counts    map[string]int `json:"counts"` // by severity, in upper case
 	Database  Database       `json:"database"`
 	ScannedAt time.Time      `json:"scannedAt,omitzero"`
+
+	Attestations []Attestation `json:"attestations,omitempty"` // that build left to scan
 }
 
 // Tag is record/tag.json: names only; repositories are push's input.

@@ -35,7 +35,7 @@ func WriteCodeQuality(w io.Writer, findings []finding.Finding) error {
 	for _, f := range findings {
 		begin := max(f.Place.Line, 1)
 		issue := codeQualityIssue{
-			Description: f.Message,
+			Description: accepted(f, f.Message),
 			CheckName:   f.Rule,
 			Fingerprint: prints.next(f),
 			Severity:    codeQualitySeverity(f.Severity),

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/imagewright/imagewright/internal/finding"
 )
@@ -18,12 +19,23 @@ const maxCellRunes = 300
 func WriteMarkdown(w io.Writer, verdict string, findings []finding.Finding, limit int) error {
 	b := bufio.NewWriter(w) // keeps the first error; Flush returns it
 	fmt.Fprintf(b, "### %s\n", Markdown(cut(verdict, maxCellRunes)))
-	if len(findings) > 0 {
-		fmt.Fprint(b, "\n| severity | rule | where | what | fix |\n|---|---|---|---|---|\n")
+	head := []string{"severity", "rule", "where", "what", "fix"}
+	withLayers := tellLayers(findings)
+	if withLayers {
+		head = append(head, "layer")
 	}
-	short := func(s string) string { return Markdown(cut(s, maxCellRunes)) }
+	if len(findings) > 0 {
+		fmt.Fprintf(b, "\n| %s |\n%s|\n", strings.Join(head, " | "), strings.Repeat("|---", len(head)))
+	}
 	for _, f := range findings[:min(limit, len(findings))] {
-		fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", f.Severity, short(f.Rule), short(f.Place.String()), short(f.Message), short(f.Fix))
+		row := []string{f.Severity.String(), f.Rule, f.Place.String(), accepted(f, f.Message), f.Fix}
+		if withLayers {
+			row = append(row, layer(f.Place))
+		}
+		for i, text := range row {
+			row[i] = Markdown(cut(text, maxCellRunes))
+		}
+		fmt.Fprintf(b, "| %s |\n", strings.Join(row, " | "))
 	}
 	if more := len(findings) - limit; more > 0 {
 		fmt.Fprintf(b, "\n%d more in the report.\n", more)

@@ -1,8 +1,6 @@
 package report
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net/url"
 	"path"
 	"strconv"
@@ -34,16 +32,12 @@ func relativeURI(file string) string {
 	return strings.Join(segments, "/")
 }
 
-// fingerprints gives findings names that stay the same from run to run while
-// lines and versions move. Equal findings get a number, as CodeQL does it.
+// fingerprints numbers findings that have the same fingerprint, as CodeQL does
+// it: a report wants each once.
 type fingerprints map[string]int
 
 func (seen fingerprints) next(f finding.Finding) string {
-	h := sha256.New()
-	for _, part := range []string{f.Rule, f.Place.File, f.Place.Package} {
-		h.Write([]byte(strconv.Itoa(len(part)) + ":" + part)) // the length: "a"+"bc" is not "ab"+"c"
-	}
-	sum := hex.EncodeToString(h.Sum(nil)[:16])
+	sum := f.Fingerprint()
 	seen[sum]++
 	return sum + ":" + strconv.Itoa(seen[sum])
 }

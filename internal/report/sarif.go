@@ -89,6 +89,9 @@ func newSARIFRule(f finding.Finding) sarifRule {
 			Tags:             []string{"security", f.Severity.String()},
 		},
 	}
+	if f.Kind != "" {
+		r.Properties.Tags = append(r.Properties.Tags, string(f.Kind))
+	}
 	links := slices.DeleteFunc(slices.Clone(f.Links), func(l string) bool { return webLink(l) == "" })
 	if len(links) > 0 {
 		r.HelpURI = webLink(links[0])
@@ -118,8 +121,8 @@ func ruleHelp(f finding.Finding, links []string) sarifHelp {
 func newSARIFResult(f finding.Finding, rule int, subject, fingerprint string) sarifResult {
 	start := max(f.Place.Line, 1)
 	message := ci.Printable(f.Message)
-	if f.Fix != "" {
-		message += "\nFix: " + ci.Printable(f.Fix)
+	for _, line := range remarks(f) {
+		message += "\n" + ci.Printable(line)
 	}
 	r := sarifResult{
 		RuleID:    f.Rule,

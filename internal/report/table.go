@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -15,6 +16,7 @@ import (
 // Widths of the table's columns that hold free text, in runes.
 const (
 	maxPlaceRunes   = 60
+	maxLayerRunes   = 40
 	maxMessageRunes = 80
 )
 
@@ -27,14 +29,23 @@ func WriteTable(w io.Writer, findings []finding.Finding) error {
 	}
 	b := bufio.NewWriter(w)
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SEVERITY\tRULE\tWHERE\tFIX\tWHAT")
+	withLayers := tellLayers(findings)
+	head := []string{"SEVERITY", "RULE", "WHERE", "FIX", "WHAT"}
+	if withLayers {
+		head = slices.Insert(head, 3, "LAYER")
+	}
+	fmt.Fprintln(t, strings.Join(head, "\t"))
 	for _, f := range findings {
+		cell := func(text string, runes int) string { return cut(ci.Printable(cmp.Or(text, "-")), runes) }
 		row := []string{
 			f.Severity.String(),
-			cut(ci.Printable(f.Rule), maxPlaceRunes),
-			cut(ci.Printable(f.Place.String()), maxPlaceRunes),
-			cut(ci.Printable(cmp.Or(f.Fix, "-")), maxPlaceRunes),
-			cut(ci.Printable(cmp.Or(f.Title, f.Message)), maxMessageRunes),
+			cell(f.Rule, maxPlaceRunes),
+			cell(f.Place.String(), maxPlaceRunes),
+			cell(f.Fix, maxPlaceRunes),
+			cell(accepted(f, short(f)), maxMessageRunes),
+		}
+		if withLayers {
+			row = slices.Insert(row, 3, cell(layer(f.Place), maxLayerRunes))
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}

@@ -3,8 +3,11 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/imagewright/imagewright/internal/finding"
 )
@@ -25,6 +28,27 @@ func TestTableHasOneLineAFinding(t *testing.T) {
 		if !strings.Contains(lines[1], want) {
 			t.Errorf("first row lacks %q: %s", want, lines[1])
 		}
+	}
+}
+
+func TestListsNameTheLayerWhereOneIsKnown(t *testing.T) {
+	secret := finding.Finding{
+		Severity: finding.Critical, Kind: finding.Secret, Rule: "aws-access-key-id", Title: "AWS Access Key ID", Message: "AWS Access Key ID: key=****",
+		Place: finding.Place{File: "app/.env", Line: 3, LayerNumber: 2, Instruction: "COPY . /app", Platforms: []string{"linux/arm64"}}, Accepted: "in the baseline",
+	}
+	var table, page bytes.Buffer
+	if err := errors.Join(WriteTable(&table, []finding.Finding{secret}), WriteMarkdown(&page, "fail", []finding.Finding{secret}, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := "SEVERITY  RULE               WHERE                      LAYER           FIX  WHAT\n" +
+		"CRITICAL  aws-access-key-id  app/.env:3 on linux/arm64  2, COPY . /app  -    (in the baseline) AWS Access Key ID: key=****\n"
+	if diff := cmp.Diff(want, table.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+	want = "### fail\n\n| severity | rule | where | what | fix | layer |\n|---|---|---|---|---|---|\n" +
+		"| CRITICAL | aws-access-key-id | app/.env:3 on linux/arm64 | (in the baseline) AWS Access Key ID: key=\\*\\*\\*\\* |  | 2, COPY . /app |\n"
+	if diff := cmp.Diff(want, page.String()); diff != "" {
+		t.Errorf("summary (-want +got):\n%s", diff)
 	}
 }
 

@@ -206,6 +206,7 @@ func (b *building) finish(ctx context.Context, made result, last string) error {
 	if err != nil {
 		return err
 	}
+	made.sweepPlainLayers(b.job)
 	if err := b.memory.Save(); err != nil {
 		b.job.Log.Warn("the next build rewrites its layers again", "error", err)
 	}

@@ -33,6 +33,9 @@ func (s *Step) builderOptions(job *step.Job, p *plan) (builder.Options, error) {
 		Environ:    job.Environ,
 		Log:        job.Log,
 	}
+	if in.Call == "build" {
+		o.Embedded.PlainLayers = plainLayers(job)
+	}
 	for _, file := range []struct {
 		path string
 		to   *string

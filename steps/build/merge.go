@@ -78,7 +78,11 @@ func (m mergeSources) merge(ctx context.Context, job *step.Job, wanted []ocispec
 	if made.Said, err = m.statements(made.Images); err != nil {
 		return result{}, err
 	}
-	return made, made.keep(job.Workspace, layout, written)
+	if err := made.keep(job.Workspace, layout, written); err != nil {
+		return result{}, err
+	}
+	made.sweepPlainLayers(job)
+	return made, nil
 }
 
 // join copies the images of all sources into layout and returns their root.

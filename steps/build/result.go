@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,6 +33,7 @@ type result struct {
 	Images    []v1.Descriptor
 	ID        v1.Hash // what docker images shows
 	Size      int64   // compressed bytes of configs and layers
+	DiffIDs   []v1.Hash
 	Platforms []string
 	Materials []record.Material
 	Said      []attested
@@ -70,6 +73,7 @@ func readResult(root v1.Descriptor, layout *image.Layout, wanted []ocispecs.Plat
 		for _, blob := range append(manifest.Layers, manifest.Config) {
 			sizes[blob.Digest] = blob.Size
 		}
+		r.DiffIDs = append(r.DiffIDs, config.RootFS.DiffIDs...)
 		made := ocispecs.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 		if i < len(wanted) {
 			if err := checkPlatform(made, wanted[i]); err != nil {
@@ -134,6 +138,25 @@ func (r result) keep(workspace string, layout *image.Layout, written *record.Bui
 		return err
 	}
 	return errors.Join(removeOldStatements(reports, r.Said), layout.Sweep(r.Root.Digest))
+}
+
+// plainLayers is where the engine leaves layers uncompressed, for scan.
+func plainLayers(job *step.Job) string { return filepath.Join(job.Workspace, "layers") }
+
+// sweepPlainLayers removes those that are no layers of r, which is recorded by
+// now. What stays only takes up room, until the next build.
+func (r result) sweepPlainLayers(job *step.Job) {
+	layers, err := image.OpenPlainLayers(plainLayers(job))
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	if err == nil {
+		defer layers.Close()
+		err = layers.Sweep(func(diffID v1.Hash) bool { return slices.Contains(r.DiffIDs, diffID) })
+	}
+	if err != nil {
+		job.Log.Debug("uncompressed layers of an older image may be left", "error", err)
+	}
 }
 
 // tell hands r to the pipeline and to people.

@@ -13,25 +13,25 @@ import (
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
-// findings turns results into findings.
-func findings(results types.Results) []finding.Finding {
+// findings turns the results of one image into findings.
+func findings(results types.Results, in *traces) []finding.Finding {
 	var all []finding.Finding
 	for _, r := range results {
 		for _, v := range r.Vulnerabilities {
-			all = append(all, newFinding(r, v))
+			all = append(all, newVulnerability(r, v, in))
+		}
+		for _, s := range r.Secrets {
+			all = append(all, newSecret(r, s, in))
 		}
 	}
 	return all
 }
 
-func newFinding(r types.Result, v types.DetectedVulnerability) finding.Finding {
-	//lint:ignore SA1019 Trivy puts the severity it chose among its sources here
-	severity, err := finding.ParseSeverity(v.Severity)
-	if err != nil {
-		severity = finding.Unknown // a severity that nobody knows is no severity
-	}
+func newVulnerability(r types.Result, v types.DetectedVulnerability, in *traces) finding.Finding {
 	f := finding.Finding{
-		Severity: severity,
+		Kind: finding.Vulnerability,
+		//lint:ignore SA1019 Trivy puts the severity it chose among its sources here
+		Severity: severity(v.Severity),
 		Rule:     v.VulnerabilityID,
 		Title:    v.Title,
 		Detail:   v.Description,
@@ -43,13 +43,25 @@ func newFinding(r types.Result, v types.DetectedVulnerability) finding.Finding {
 			File:    file(r, v),
 			Package: v.PkgName,
 			Version: v.InstalledVersion,
-			Layer:   v.Layer.DiffID,
 		},
 	}
 	if v.Title != "" {
 		f.Message += ": " + v.Title
 	}
+	if v.PublishedDate != nil {
+		f.Published = *v.PublishedDate
+	}
+	in.place(&f.Place, v.Layer)
 	return f
+}
+
+// severity reads Trivy's. One that nobody knows is none.
+func severity(name string) finding.Severity {
+	s, err := finding.ParseSeverity(name)
+	if err != nil {
+		return finding.Unknown
+	}
+	return s
 }
 
 // fix says what to do: the version that fixes it, or why there is none.
@@ -113,15 +125,6 @@ func placeOf(source string) string {
 		return ref.Context().RepositoryStr()
 	}
 	return strings.TrimLeft(path.Clean("/"+source), "/")
-}
-
-// dropUnfixed takes out of results what no release fixes yet.
-func dropUnfixed(results types.Results) {
-	for i := range results {
-		results[i].Vulnerabilities = slices.DeleteFunc(results[i].Vulnerabilities, func(v types.DetectedVulnerability) bool {
-			return v.FixedVersion == ""
-		})
-	}
 }
 
 // only returns the findings of the severities shown.

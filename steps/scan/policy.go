@@ -3,78 +3,56 @@ package scan
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"time"
 
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/finding"
-	"github.com/imagewright/imagewright/internal/registry/auth"
-	"github.com/imagewright/imagewright/internal/step"
+	"github.com/imagewright/imagewright/internal/record"
 )
 
-// plan is the inputs, checked and ready for use.
-type plan struct {
-	source   string       // "" is the image that build recorded
-	platform *v1.Platform // nil is all
-	failOn   []finding.Severity
-	shown    []finding.Severity
-	reports  []reportFile
-	cache    string
+// judge applies the policy to what was found, and makes one list of it.
+func (o *outcome) judge(p plan, files policyFiles) {
+	var found []finding.OnPlatform
+	for _, one := range o.all {
+		in := one.traces()
+		if p.secrets {
+			one.Results = append(one.Results, sensitiveResults(one.Sensitive)...)
+		}
+		for i := range one.Results {
+			left := files.ignores.apply(&one.Results[i], p.statuses)
+			o.left.byStatus += left.byStatus
+			o.left.ignored += left.ignored
+		}
+		found = append(found, finding.OnPlatform{Platform: one.image.Platform.String(), Findings: findings(one.Results, in)})
+	}
+	o.findings = finding.Join(found)
+	for i := range o.findings {
+		o.findings[i].Accepted = p.accepts(o.findings[i], files.baseline, o.at)
+	}
+	finding.Sort(o.findings)
+	o.counts = finding.Count(o.findings)
+	o.failing = finding.Count(slices.DeleteFunc(slices.Clone(o.findings), func(f finding.Finding) bool { return f.Accepted != "" }))
 }
 
-// reportFile is one report to write.
-type reportFile struct{ format, path string }
-
-func (in *Inputs) plan(job *step.Job) (plan, error) {
-	var p plan
-	var err error
-	if p.source, err = onlyOne(in.Source, in.ImageRef, in.Input); err != nil {
-		return p, err
+// accepts says why a finding does not count against the verdict; "" when it
+// does.
+func (p plan) accepts(f finding.Finding, known baseline, now time.Time) string {
+	switch {
+	case known[baselineKey(f)]:
+		return "in the baseline"
+	case f.Kind == finding.Vulnerability && !f.Published.IsZero() && now.Sub(f.Published) < p.grace:
+		return "published " + f.Published.UTC().Format(time.DateOnly)
 	}
-	if p.platform, err = parsePlatform(in.Platform); err != nil {
-		return p, err
-	}
-	if p.failOn, err = severitiesToFailOn(in.FailOn); err != nil {
-		return p, err
-	}
-	if p.shown, err = severitiesToShow(in.Severity); err != nil {
-		return p, err
-	}
-	if p.reports, err = reportFiles(in.Reports, job); err != nil {
-		return p, err
-	}
-	if err := auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_SCAN_PASSWORD"); err != nil {
-		return p, err
-	}
-	p.cache = cacheDir(in.CacheDir, job)
-	return p, nil
+	return ""
 }
 
-// onlyOne returns the image that one of the three inputs names.
-func onlyOne(source, imageRef, input string) (string, error) {
-	given := slices.DeleteFunc([]string{source, imageRef, input}, func(s string) bool { return s == "" })
-	switch len(given) {
-	case 0:
-		return "", nil
-	case 1:
-		return given[0], nil
+func (o *outcome) verdict() record.Verdict {
+	if slices.ContainsFunc(o.failOn, func(s finding.Severity) bool { return o.failing[s] > 0 }) {
+		return record.Fail
 	}
-	return "", fault.Usage(errors.New("inputs source, image-ref and input: only one of them can name the image"), "")
-}
-
-// parsePlatform returns nil for no platform.
-func parsePlatform(input string) (*v1.Platform, error) {
-	if input == "" {
-		return nil, nil
-	}
-	p, err := v1.ParsePlatform(input)
-	if err != nil || p.OS == "" || p.Architecture == "" {
-		return nil, fault.Usage(fmt.Errorf("input platform: %q is not accepted; want OS/ARCH, such as linux/arm64", input), "")
-	}
-	return p, nil
+	return record.Pass
 }
 
 // severitiesToFailOn returns what fails, most severe first; none is nothing.
@@ -122,55 +100,6 @@ func parseSeverities(input string, names []string) ([]finding.Severity, error) {
 	return all, nil
 }
 
-// Formats of reports.
-const (
-	formatJSON  = "json"
-	formatSARIF = "sarif"
-)
-
-func reportFiles(inputs []string, job *step.Job) ([]reportFile, error) {
-	if len(inputs) == 0 {
-		return defaultReports(job), nil
-	}
-	var files []reportFile
-	for _, in := range inputs {
-		format, path, ok := strings.Cut(in, "=")
-		if !ok || path == "" || (format != formatJSON && format != formatSARIF) {
-			return nil, fault.Usage(fmt.Errorf("input reports: %q is not accepted; want json=PATH or sarif=PATH", in), "")
-		}
-		file := reportFile{format, job.Abs(path)}
-		if slices.ContainsFunc(files, func(f reportFile) bool { return f.path == file.path }) {
-			return nil, fault.Usage(fmt.Errorf("input reports: %s is named twice", path), "")
-		}
-		files = append(files, file)
-	}
-	return files, nil
-}
-
-func defaultReports(job *step.Job) []reportFile {
-	dir := filepath.Join(job.Workspace, "reports")
-	return []reportFile{{formatJSON, filepath.Join(dir, "scan.json")}, {formatSARIF, filepath.Join(dir, "scan.sarif")}}
-}
-
-// cacheDir is where the database is kept, by the XDG base directory rules.
-func cacheDir(input string, job *step.Job) string {
-	if input != "" {
-		return job.Abs(input)
-	}
-	if dir := job.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) { // a relative one is to be ignored
-		return filepath.Join(dir, "imagewright")
-	}
-	if home := job.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".cache", "imagewright")
-	}
-	return filepath.Join(job.Workspace, "cache")
-}
-
-// fails tells whether one of the severities that fail has a finding.
-func fails(counts finding.Counts, failOn []finding.Severity) bool {
-	return slices.ContainsFunc(failOn, func(s finding.Severity) bool { return counts[s] > 0 })
-}
-
 // names returns severities in upper case, as the record and reports have them.
 func names(severities []finding.Severity) []string {
 	all := make([]string, len(severities))
@@ -188,10 +117,34 @@ func failOnText(failOn []finding.Severity) string {
 	return "fail-on " + strings.ToLower(strings.Join(names(failOn), ","))
 }
 
+// aside is what the counts leave open, in brackets: how many findings are not
+// shown, do not count, or were taken out.
+func (o *outcome) aside(hidden int) string {
+	accepted := 0
+	for _, f := range o.findings {
+		if f.Accepted != "" {
+			accepted++
+		}
+	}
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{hidden, "not shown"}, {accepted, "accepted"}, {o.left.ignored, "ignored"}, {o.left.byStatus, "left out by status"}} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
 // refused is returned when the policy says no.
 type refused struct {
 	Digest string
-	Counts finding.Counts
+	Counts finding.Counts // of the findings that count
 	FailOn []finding.Severity
 }
 

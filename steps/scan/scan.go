@@ -18,7 +18,7 @@ import (
 	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/scan/database"
-	"github.com/imagewright/imagewright/steps/scan/detection"
+	"github.com/imagewright/imagewright/steps/scan/parser"
 )
 
 // Step is imagewright-scan.
@@ -31,26 +31,29 @@ func (s *Step) Inputs() any { return &s.inputs }
 func (s *Step) Declaration() step.Declaration {
 	return step.Declaration{
 		Name:    "scan",
-		Summary: "Finds known vulnerabilities in an image and decides whether it may go on.",
-		Description: "Reads each layer once, finds the packages of Debian, Ubuntu and Alpine, Go programs, npm, Python and Java packages, and matches them with Trivy's database. " +
+		Summary: "Finds known vulnerabilities and secrets in an image and decides whether it may go on.",
+		Description: "Reads each layer once, finds the packages of distributions and languages and matches them with Trivy's database, and finds secrets, also in files that a later layer removed. " +
 			"The verdict belongs to the image's digest; push asks for it.\n\n" +
 			"It fails closed: without a database, with a file it cannot read, or when no package was found, there is no verdict and the exit code is 1. Exit code 3 means that the verdict is no.",
 		Examples: []step.Example{
 			{Text: "Scan what build made; fail on critical vulnerabilities.", Command: "imagewright-scan"},
 			{Text: "Fail on high ones too, but only where an update exists.", Command: "imagewright-scan --fail-on=high --ignore-unfixed"},
 			{Text: "Scan an image in a registry, and write its report where you like.", Command: "imagewright-scan --source=ghcr.io/acme/hello:v1.2.3 --reports=sarif=hello.sarif"},
+			{Text: "List its packages, and look for secrets alone.", Command: "imagewright-scan --scanners=secret --format=spdx-json --output=hello.spdx.json"},
 		},
 		Outputs: []step.Output{
 			{Name: "verdict", Help: "The verdict on this digest: pass or fail."},
 			{Name: "digest", Help: "Digest the verdict is about."},
-			{Name: "critical", Help: "Number of critical vulnerabilities."},
-			{Name: "high", Help: "Number of high vulnerabilities."},
-			{Name: "medium", Help: "Number of medium vulnerabilities."},
-			{Name: "low", Help: "Number of low vulnerabilities."},
-			{Name: "unknown", Help: "Number of vulnerabilities nobody has rated."},
+			{Name: "critical", Help: "Number of critical findings."},
+			{Name: "high", Help: "Number of high findings."},
+			{Name: "medium", Help: "Number of medium findings."},
+			{Name: "low", Help: "Number of low findings."},
+			{Name: "unknown", Help: "Number of findings nobody has rated."},
 			{Name: "json", Help: "Path of the report in Trivy's schema."},
 			{Name: "sarif", Help: "Path of the report in SARIF."},
+			{Name: "gitlab", Help: "Path of the report as GitLab's container scanning has it."},
 		},
+		Reports: map[string]string{"container_scanning": "reports/" + gitlabFile},
 	}
 }
 
@@ -60,16 +63,14 @@ type outcome struct {
 	all      []*inspected
 	findings []finding.Finding
 	counts   finding.Counts
+	failing  finding.Counts // of the findings that count
+	left     leftOut
 	failOn   []finding.Severity
-	database database.Metadata
+	database database.Metadata // zero: vulnerabilities were not looked for
 	at       time.Time
-}
+	parser   *parser.Process
 
-func (o *outcome) verdict() record.Verdict {
-	if fails(o.counts, o.failOn) {
-		return record.Fail
-	}
-	return record.Pass
+	documents map[document][]byte // SBOMs
 }
 
 // Run scans, reports and records the verdict, in this order.
@@ -97,26 +98,28 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 }
 
 func (s *Step) scan(ctx context.Context, job *step.Job, p plan) error {
-	o, db, err := s.gather(ctx, job, p)
+	files, err := s.inputs.readFiles(job, time.Now())
 	if err != nil {
 		return err
 	}
-	defer o.subject.close()
-	defer db.Close()
+	if p.statement, err = wantsStatement(job, p.source); err != nil {
+		return err
+	}
+	o, err := s.gather(ctx, job, p, files.secretConfig)
+	if err != nil {
+		return err
+	}
+	defer o.close()
 	if err := check(o.all, s.inputs.AllowEmpty); err != nil {
 		return err
 	}
 	for _, one := range o.all {
-		if one.results, one.eosl, err = db.Detect(ctx, one.detail, detection.Options{Name: o.subject.name}); err != nil {
-			return fmt.Errorf("image %s: %w", one.image.Digest, err)
-		}
-		if s.inputs.IgnoreUnfixed {
-			dropUnfixed(one.results)
-		}
-		o.findings = append(o.findings, findings(one.results)...)
 		one.warn(job)
 	}
-	finding.Sort(o.findings)
-	o.counts = finding.Count(o.findings)
-	return s.conclude(job, p, o)
+	o.judge(p, files)
+	files.ignores.tell(job)
+	if err := o.render(ctx, p, o.parser.Render); err != nil {
+		return err
+	}
+	return o.conclude(job, p)
 }

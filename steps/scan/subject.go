@@ -23,6 +23,7 @@ type subject struct {
 	digest v1.Hash
 	madeUp bool                  // the digest is that of no registry: an archive of docker save has no manifest
 	images []image.PlatformImage // all that digest stands for
+	plain  *image.PlainLayers    // what the builder left beside it; nil: nothing
 	close  func() error
 }
 
@@ -47,11 +48,17 @@ func openSubject(ctx context.Context, p plan, registry image.Registry, job *step
 		return nil, err
 	}
 	s := &subject{name: opened.Name, digest: opened.Descriptor.Digest, madeUp: opened.MadeUp, close: opened.Close}
+	if p.source == "" {
+		// They only save time: without them the blobs are read.
+		if s.plain, err = image.OpenPlainLayers(filepath.Join(job.Workspace, "layers")); err == nil {
+			s.close = func() error { return errors.Join(s.plain.Close(), opened.Close()) }
+		}
+	}
 	if s.images, err = opened.Images(); err == nil {
 		err = s.narrow(opened, opts.Platform != nil)
 	}
 	if err != nil {
-		return nil, errors.Join(err, opened.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	if filepath.IsAbs(s.name) { // nothing has a name in it
 		s.name = job.Rel(s.name)

@@ -8,25 +8,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/imagewright/imagewright/internal/ci"
-	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/fault"
-	"github.com/imagewright/imagewright/internal/finding"
 	"github.com/imagewright/imagewright/internal/report"
 	"github.com/imagewright/imagewright/internal/step"
-	"github.com/imagewright/imagewright/steps/scan/detection"
 )
-
-// summaryRows bounds the table of the summary.
-const summaryRows = 200
 
 // trivySchema is the version of Trivy's report that is written.
 const trivySchema = 2
@@ -34,18 +27,18 @@ const trivySchema = 2
 // trivyReport is the outcome in Trivy's own type, so that what reads Trivy's
 // JSON reads ours. Of several platforms the results stand one after the other,
 // and each target names its platform.
-func (o *outcome) trivyReport() types.Report {
-	r := types.Report{
-		SchemaVersion: trivySchema,
-		CreatedAt:     o.at,
-		ArtifactName:  o.subject.name,
-		ArtifactType:  ftypes.TypeContainerImage,
-		Metadata:      o.metadata(),
+func (o *outcome) trivyReport(packages bool) types.Report {
+	r := o.reportHead()
+	if len(o.all) == 1 {
+		o.all[0].describeTo(&r.Metadata)
 	}
 	for _, one := range o.all {
-		for _, result := range one.results {
+		for _, result := range one.Results {
 			if len(o.all) > 1 {
 				result.Target += " (" + one.image.Platform.String() + ")"
+			}
+			if !packages {
+				result.Packages = nil
 			}
 			r.Results = append(r.Results, result)
 		}
@@ -53,59 +46,109 @@ func (o *outcome) trivyReport() types.Report {
 	return r
 }
 
-// metadata describes the image; of several platforms only what they share.
-func (o *outcome) metadata() types.Metadata {
-	var m types.Metadata
-	if ref, err := name.ParseReference(o.subject.name); err == nil && strings.Contains(o.subject.name, ":") {
-		if tag, ok := ref.(name.Tag); ok {
-			m.RepoTags = []string{tag.Name()}
+// reportOf is the report of one image, as an SBOM is made from it.
+func (o *outcome) reportOf(one *inspected) types.Report {
+	r := o.reportHead()
+	if len(o.all) > 1 && len(r.Metadata.RepoDigests) > 0 {
+		repository, _, _ := strings.Cut(r.Metadata.RepoDigests[0], "@")
+		r.Metadata.RepoDigests = []string{repository + "@" + one.image.Digest.String()} // not that of the index
+	}
+	one.describeTo(&r.Metadata)
+	for _, result := range one.Results {
+		if len(result.Packages) > 0 {
+			r.Results = append(r.Results, types.Result{Target: result.Target, Class: result.Class, Type: result.Type, Packages: result.Packages})
 		}
-		if !o.subject.madeUp {
-			m.RepoDigests = []string{ref.Context().Digest(o.subject.digest.String()).Name()}
-		}
 	}
-	if len(o.all) > 1 {
-		return m
-	}
-	one := o.all[0]
-	m.ImageID = one.configID.String()
-	m.ImageConfig = *one.config
-	m.Layers = one.detail.Layers
-	for _, id := range one.config.RootFS.DiffIDs {
-		m.DiffIDs = append(m.DiffIDs, id.String())
-	}
-	if os := detection.System(one.detail); os.Family != "" {
-		os.Eosl = one.eosl
-		m.OS = &os
-	}
-	return m
+	return r
 }
 
-// writeJSON writes Trivy's report. A "##[" would be a command to GitHub's
-// runner wherever it stands in a line; JSON can say it in another way.
+// reportHead is what a report says of all images.
+func (o *outcome) reportHead() types.Report {
+	r := types.Report{SchemaVersion: trivySchema, CreatedAt: o.at, ArtifactName: o.subject.name, ArtifactType: ftypes.TypeContainerImage}
+	ref, err := name.ParseReference(o.subject.name)
+	if err != nil || !strings.Contains(o.subject.name, ":") {
+		return r
+	}
+	if tag, ok := ref.(name.Tag); ok {
+		r.Metadata.RepoTags = []string{tag.Name()}
+	}
+	if !o.subject.madeUp {
+		r.Metadata.RepoDigests = []string{ref.Context().Digest(o.subject.digest.String()).Name()}
+	}
+	return r
+}
+
+// document is an SBOM of one image.
+type document struct {
+	format string
+	image  v1.Hash
+}
+
+// write writes what was found in a format that is no SBOM's.
+func (o *outcome) write(w io.Writer, format string, p plan) error {
+	switch format {
+	case formatJSON:
+		return writeJSON(w, o.trivyReport(p.listPackages))
+	case formatSARIF:
+		return report.WriteSARIF(w, o.tool(), o.findings)
+	case formatGitLab:
+		return report.WriteGitLab(w, o.gitlab(), o.findings)
+	case formatCodeQuality:
+		return report.WriteCodeQuality(w, o.findings)
+	case formatJUnit:
+		return report.WriteJUnit(w, o.tool(), o.findings)
+	case formatMarkdown:
+		return report.WriteMarkdown(w, o.heading(), o.findings, len(o.findings))
+	case formatTable:
+		return o.writeTable(w, p.shown)
+	}
+	return fmt.Errorf("format %q is not known", format)
+}
+
+// writeJSON writes Trivy's report.
 func writeJSON(w io.Writer, r types.Report) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	data = bytes.ReplaceAll(data, []byte("##["), []byte(`\u0023#[`)) // only inside strings
-	_, err = w.Write(append(data, '\n'))
+	_, err = w.Write(append(withoutCommands(data), '\n'))
 	return err
 }
 
+// withoutCommands returns a JSON document that says "##[" in another way: it
+// would be a command to GitHub's runner wherever it stands in a line.
+func withoutCommands(document []byte) []byte {
+	return bytes.ReplaceAll(document, []byte("##["), []byte(`\u0023#[`)) // only inside strings
+}
+
 // writeReports writes the files, all findings in each.
-func (o *outcome) writeReports(files []reportFile) error {
-	for _, f := range files {
-		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+func (o *outcome) writeReports(p plan) error {
+	for _, f := range p.reports {
+		var err error
+		if isSBOM(f.format) {
+			err = o.writeSBOMs(f)
+		} else {
+			err = writeFile(f.path, func(w io.Writer) error { return o.write(w, f.format, p) })
+		}
+		if err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
-		if err := durable.WriteFile(f.path, 0o644, func(w io.Writer) error {
-			if f.format == formatSARIF {
-				return report.WriteSARIF(w, o.tool(), o.findings)
-			}
-			return writeJSON(w, o.trivyReport())
+	}
+	return nil
+}
+
+// writeSBOMs writes a file for each image.
+func (o *outcome) writeSBOMs(f reportFile) error {
+	for _, one := range o.all {
+		path := f.path
+		if len(o.all) > 1 {
+			path = ofPlatform(path, one.image.Platform.String())
+		}
+		if err := writeFile(path, func(w io.Writer) error {
+			_, err := w.Write(o.documents[document{f.format, one.image.Digest}])
+			return err
 		}); err != nil {
-			return fmt.Errorf("report: %w", err)
+			return err
 		}
 	}
 	return nil
@@ -116,6 +159,16 @@ func (o *outcome) tool() report.Tool {
 		Name: "imagewright-scan", Version: step.Version(), URL: "https://github.com/imagewright/imagewright",
 		Subject: placeOf(o.subject.name),
 	}
+}
+
+func (o *outcome) gitlab() report.ContainerScan {
+	scan := report.ContainerScan{Tool: o.tool(), Image: o.subject.name, Start: o.at, End: time.Now()}
+	for _, one := range o.all {
+		if scan.System == "" {
+			scan.System = one.system()
+		}
+	}
+	return scan
 }
 
 // forget removes what an earlier run left: should this one give up, neither its
@@ -137,83 +190,4 @@ func forget(files []reportFile) error {
 		}
 	}
 	return nil
-}
-
-// writeTable writes what people read: which image, what was looked at, what was
-// found, the policy.
-func (o *outcome) writeTable(w io.Writer, shown []finding.Severity) error {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "image %s %s\n", ci.Printable(o.subject.name), o.subject.digest) // no line begins with the image's own text
-	for _, one := range o.all {
-		fmt.Fprintf(&b, "%s\n", one.describe())
-	}
-	fmt.Fprintf(&b, "%s\n", o.databaseText())
-	list := only(o.findings, shown)
-	if len(list) > 0 {
-		b.WriteByte('\n')
-	}
-	if err := report.WriteTable(&b, list); err != nil {
-		return err
-	}
-	fmt.Fprintf(&b, "\n%s", o.counts)
-	if hidden := len(o.findings) - len(list); hidden > 0 {
-		fmt.Fprintf(&b, " (%d not shown)", hidden)
-	}
-	fmt.Fprintf(&b, "; %s: %s\n", failOnText(o.failOn), o.verdict())
-	_, err := w.Write(b.Bytes())
-	return err
-}
-
-// describe is an image in a line: "linux/amd64, debian 12.5, 78 packages".
-func (one *inspected) describe() string {
-	parts := []string{one.image.Platform.String()}
-	if os := detection.System(one.detail); os.Family != "" {
-		system := string(os.Family) + " " + os.Name
-		if one.eosl {
-			system += " (end of life)"
-		}
-		parts = append(parts, system)
-	}
-	parts = append(parts, count(one.packages(), "package"))
-	if n := len(one.detail.Unidentified); n > 0 {
-		parts = append(parts, count(n, "unidentified Java archive"))
-	}
-	return ci.Printable(strings.Join(parts, ", "))
-}
-
-// writeSummary adds the outcome to the CI's page.
-func (o *outcome) writeSummary(job *step.Job, shown []finding.Severity) error {
-	var b bytes.Buffer
-	verdict := fmt.Sprintf("scan %s: %s, %s", o.subject.name, o.verdict(), o.counts)
-	if err := report.WriteMarkdown(&b, verdict, only(o.findings, shown), summaryRows); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	for _, line := range o.notes() {
-		fmt.Fprintf(&b, "- %s\n", report.Markdown(line))
-	}
-	job.Summary(b.String())
-	return nil
-}
-
-// notes say what the verdict rests on.
-func (o *outcome) notes() []string {
-	lines := []string{o.subject.digest.String()}
-	for _, one := range o.all {
-		lines = append(lines, one.describe())
-	}
-	return append(lines, o.databaseText(), failOnText(o.failOn))
-}
-
-func (o *outcome) databaseText() string {
-	return "database of " + o.database.UpdatedAt.UTC().Format("2006-01-02 15:04 MST")
-}
-
-// reportPath returns the first report of a format, as outputs name it.
-func reportPath(files []reportFile, format string, job *step.Job) string {
-	i := slices.IndexFunc(files, func(f reportFile) bool { return f.format == format })
-	if i < 0 {
-		return ""
-	}
-	return job.Rel(files[i].path)
 }

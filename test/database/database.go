@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	fixtures "github.com/aquasecurity/bolt-fixtures"
@@ -50,6 +51,9 @@ type Options struct {
 	// Fixtures are YAML files in the form of bolt-fixtures; nil means the
 	// built-in ones, and an empty list an empty database.
 	Fixtures []string
+	// Before are more such files, loaded first: what Fixtures say of the same
+	// advisory counts.
+	Before []string
 	// Version of the schema; 0 means SchemaVersion.
 	Version int
 	// UpdatedAt is when it was made; zero means now. The next one is due a day
@@ -78,7 +82,7 @@ func Write(dir string, o Options) (err error) {
 			return err
 		}
 	}
-	if err := load(filepath.Join(dir, databaseFile), files); err != nil {
+	if err := load(filepath.Join(dir, databaseFile), slices.Concat(o.Before, files)); err != nil {
 		return err
 	}
 	updated := o.UpdatedAt
@@ -95,21 +99,31 @@ func Write(dir string, o Options) (err error) {
 // Push sends the database in dir to a registry, in the form of Trivy's own
 // artifacts, and returns the artifact's digest.
 func Push(ctx context.Context, dir string, to name.Reference) (v1.Hash, error) {
-	archive, err := pack(dir)
+	return form{databaseFile, archiveFile, layerType}.push(ctx, dir, to)
+}
+
+// form is how a database is published.
+type form struct {
+	file, archive string // names of the database and of the archive with it
+	layer         types.MediaType
+}
+
+func (f form) push(ctx context.Context, dir string, to name.Reference) (v1.Hash, error) {
+	archive, err := pack(dir, f.file)
 	if err != nil {
-		return v1.Hash{}, fmt.Errorf("pack vulnerability database %s: %w", dir, err)
+		return v1.Hash{}, fmt.Errorf("pack database %s: %w", dir, err)
 	}
 	artifact, err := mutate.Append(empty.Image, mutate.Addendum{
-		Layer:       static.NewLayer(archive, layerType),
-		MediaType:   layerType,
-		Annotations: map[string]string{"org.opencontainers.image.title": archiveFile},
+		Layer:       static.NewLayer(archive, f.layer),
+		MediaType:   f.layer,
+		Annotations: map[string]string{"org.opencontainers.image.title": f.archive},
 	})
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	artifact = mutate.ConfigMediaType(mutate.MediaType(artifact, types.OCIManifestSchema1), configType)
 	if err := remote.Write(to, artifact, remote.WithContext(ctx)); err != nil {
-		return v1.Hash{}, fmt.Errorf("push vulnerability database: %w", err)
+		return v1.Hash{}, fmt.Errorf("push database: %w", err)
 	}
 	return artifact.Digest()
 }
@@ -161,12 +175,12 @@ func load(path string, files []string) (err error) {
 	return loader.Load()
 }
 
-// pack returns the two files of a database as a gzipped tar.
-func pack(dir string) ([]byte, error) {
+// pack returns a database and its metadata as a gzipped tar.
+func pack(dir, database string) ([]byte, error) {
 	var packed bytes.Buffer
 	compressed := gzip.NewWriter(&packed)
 	archive := tar.NewWriter(compressed)
-	for _, file := range []string{databaseFile, filepath.Base(metadata.Path(dir))} {
+	for _, file := range []string{database, filepath.Base(metadata.Path(dir))} {
 		if err := addFile(archive, filepath.Join(dir, file)); err != nil {
 			return nil, err
 		}

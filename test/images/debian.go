@@ -39,8 +39,25 @@ func (m *Maker) Debian(ctx context.Context) (v1.Image, error) {
 	})
 }
 
+// DebianWithLists is Debian as debootstrap leaves it, with apt's lists of all
+// packages: a text of 50 MB.
+func (m *Maker) DebianWithLists(ctx context.Context) (v1.Image, error) {
+	layer, err := m.debootstrapped(ctx, "debian-lists", func(name string) bool {
+		return leftOver(name) && !strings.HasPrefix(name, "var/lib/apt/lists/")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return Compose(nil, []Step{{CreatedBy: "debootstrap --variant=minbase " + suite, Layer: layer}}, nil)
+}
+
 func (m *Maker) debianLayer(ctx context.Context) (v1.Layer, error) {
-	return m.layer(fmt.Sprintf("debian-%s-%s", suite, runtime.GOARCH), func(archive *tar.Writer) error {
+	return m.debootstrapped(ctx, "debian", leftOver)
+}
+
+// debootstrapped makes a Debian without what skip tells, by slash path.
+func (m *Maker) debootstrapped(ctx context.Context, kind string, skip func(name string) bool) (v1.Layer, error) {
+	return m.layer(fmt.Sprintf("%s-%s-%s", kind, suite, runtime.GOARCH), func(archive *tar.Writer) error {
 		fmt.Fprintf(m.Log, "making a Debian 12 with debootstrap, about a minute; it is kept in %s\n", m.Cache)
 		dir, err := os.MkdirTemp(m.Cache, ".debootstrap-")
 		if err != nil {
@@ -54,7 +71,7 @@ func (m *Maker) debianLayer(ctx context.Context) (v1.Layer, error) {
 		if err := debootstrap(ctx, dir); err != nil {
 			return err
 		}
-		return tree{root: dir, skip: leftOver}.write(archive)
+		return tree{root: dir, skip: skip}.write(archive)
 	})
 }
 

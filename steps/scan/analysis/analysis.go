@@ -24,6 +24,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/steps/scan/secret"
 )
 
 // Version goes up whenever Layer may answer differently for the same bytes.
@@ -51,6 +52,11 @@ type Options struct {
 	// TempDir holds files too large for memory while they are looked into.
 	// Default: the system's.
 	TempDir string
+	// Secrets looks for secrets. Default: nobody does.
+	Secrets *secret.Scanner
+	// SkipDirs and SkipFiles are globs (doublestar) of what is not looked into,
+	// without leading slash.
+	SkipDirs, SkipFiles []string
 	// Limits of the walk itself; see [image.Limits].
 	Limits image.Limits
 }
@@ -59,14 +65,22 @@ type Options struct {
 type Result struct {
 	Version int     `json:"version"`
 	DiffID  v1.Hash `json:"diffID"`
+	Size    int64   `json:"size"` // of the uncompressed tar, bytes
 
 	// OS are all signs of a distribution, one a file, in the order of the tar.
 	OS           []OSCandidate        `json:"os,omitempty"`
 	Repository   *ftypes.Repository   `json:"repository,omitempty"`
+	BuildInfo    *ftypes.BuildInfo    `json:"buildInfo,omitempty"`  // Red Hat's
+	Copyrights   []Copyright          `json:"copyrights,omitempty"` // Debian's
 	Packages     []ftypes.PackageInfo `json:"packages,omitempty"`
 	Applications []ftypes.Application `json:"applications,omitempty"`
+	Questions    []Question           `json:"questions,omitempty"` // see Identify
 	Unidentified []Unidentified       `json:"unidentified,omitempty"`
 	Problems     []Problem            `json:"problems,omitempty"`
+
+	Secrets   []ftypes.Secret `json:"secrets,omitempty"`
+	Sensitive []SensitiveFile `json:"sensitive,omitempty"`
+	Files     paths           `json:"files,omitempty"` // all but directories
 
 	// Parsed are the files a parser took, whether it found anything or not: a
 	// problem with a file is over when a later layer has a readable one there.
@@ -112,7 +126,17 @@ func (p Problem) String() string {
 // A file that a parser can't read is a [Problem] in the result; a layer that
 // can't be read to its end, or is not the one named, is an error.
 func Layer(ctx context.Context, in Input, opts Options) (*Result, error) {
-	l := newLayer(opts)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // after an error nobody waits for what is still being looked at
+	result, err := readLayer(ctx, in, opts)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", in.DiffID, err)
+	}
+	return result, nil
+}
+
+func readLayer(ctx context.Context, in Input, opts Options) (*Result, error) {
+	l := newLayer(ctx, opts)
 	l.result.DiffID = in.DiffID
 	tar, err := newVerifier(in)
 	if err != nil {
@@ -121,12 +145,13 @@ func Layer(ctx context.Context, in Input, opts Options) (*Result, error) {
 	if err := image.WalkLayer(ctx, tar, opts.Limits, func(e image.Entry, r io.Reader) error {
 		return l.entry(ctx, e, r)
 	}); err != nil {
-		return nil, fmt.Errorf("layer %s: %w", in.DiffID, err)
+		return nil, err
 	}
 	if err := tar.end(); err != nil {
-		return nil, fmt.Errorf("layer %s: %w", in.DiffID, err)
+		return nil, err
 	}
-	return l.finish(), nil
+	l.result.Size = tar.size
+	return l.finish()
 }
 
 // verifier hashes what passes through it. A tar that lost its end at an entry's
@@ -135,6 +160,7 @@ type verifier struct {
 	from io.Reader
 	sum  hash.Hash // nil: someone else does it
 	want v1.Hash
+	size int64 // read so far
 }
 
 func newVerifier(in Input) (*verifier, error) {
@@ -142,13 +168,14 @@ func newVerifier(in Input) (*verifier, error) {
 		return &verifier{from: in.Tar}, nil
 	}
 	if in.DiffID.Algorithm != "sha256" {
-		return nil, fmt.Errorf("layer %s: digests of algorithm %q are not understood; want sha256", in.DiffID, in.DiffID.Algorithm)
+		return nil, fmt.Errorf("digests of algorithm %q are not understood; want sha256", in.DiffID.Algorithm)
 	}
-	return &verifier{in.Tar, sha256.New(), in.DiffID}, nil
+	return &verifier{from: in.Tar, sum: sha256.New(), want: in.DiffID}, nil
 }
 
 func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.from.Read(p)
+	v.size += int64(n)
 	if v.sum != nil {
 		v.sum.Write(p[:n])
 	}

@@ -3,7 +3,6 @@ package analysis
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -25,43 +24,55 @@ const (
 func apkFile(p string) bool { return p == "lib/apk/db/installed" || p == "usr/lib/apk/db/installed" }
 
 // apk reads apk's database of installed packages: paragraphs of "X:value"
-// lines, see https://wiki.alpinelinux.org/wiki/Apk_spec.
+// lines, see https://wiki.alpinelinux.org/wiki/Apk_spec. Trivy stops at a line
+// over 64 KiB, and would not see what is behind one.
 func (l *layer) apk(_ context.Context, p string, c *content) error {
 	data, err := c.bytes()
 	if err != nil {
 		return err
 	}
-	db := apkDatabase{providers: map[string]string{}, seen: map[string]bool{}}
-	for line := range strings.Lines(string(data)) {
-		db.line(strings.TrimRight(line, "\r\n"))
-	}
-	db.end()
-	for i := range db.pkgs {
-		db.pkgs[i].DependsOn = resolve(db.pkgs[i].DependsOn, db.providers)
-	}
-	for _, f := range db.installed {
-		l.installed[f] = true
-	}
-	l.result.Packages = append(l.result.Packages, ftypes.PackageInfo{FilePath: p, Packages: db.pkgs})
-	return errors.Join(db.errs...)
+	db := newApkDatabase(&l.listing)
+	err = db.read(string(data))
+	l.install(db.installed)
+	l.addPackages(p, db.pkgs)
+	return err
 }
 
 type apkDatabase struct {
+	listed    *listing
 	pkgs      ftypes.Packages
 	seen      map[string]bool   // by name: the first of a name is the one installed
 	providers map[string]string // name or provided name, to package ID
 	installed []string
-	errs      []error
+	errs      complaints
 
 	pkg     ftypes.Package // the paragraph being read
 	version string
 	dir     string
 }
 
-func (db *apkDatabase) line(line string) {
+func newApkDatabase(listed *listing) *apkDatabase {
+	return &apkDatabase{listed: listed, providers: map[string]string{}, seen: map[string]bool{}}
+}
+
+func (db *apkDatabase) read(text string) error {
+	for line := range strings.Lines(text) {
+		if err := db.line(strings.TrimRight(line, "\r\n")); err != nil {
+			db.errs.add(err)
+			break
+		}
+	}
+	db.errs.add(db.end())
+	for i := range db.pkgs {
+		db.pkgs[i].DependsOn = resolve(db.pkgs[i].DependsOn, db.providers)
+	}
+	return db.errs.err()
+}
+
+// line reads one line. An error ends the reading.
+func (db *apkDatabase) line(line string) error {
 	if len(line) < 2 {
-		db.end()
-		return
+		return db.end()
 	}
 	key, value := line[:2], line[2:]
 	switch pkg := &db.pkg; key {
@@ -70,8 +81,8 @@ func (db *apkDatabase) line(line string) {
 	case "V:":
 		db.version = value
 		if !apkversion.Valid(value) {
-			db.errs = append(db.errs, fmt.Errorf("package %s: %q is not a version", pkg.Name, value))
-			return
+			db.errs.add(fmt.Errorf("package %s: %q is not a version", shorten(pkg.Name), shorten(value)))
+			return nil
 		}
 		pkg.Version = value
 	case "o:":
@@ -82,6 +93,9 @@ func (db *apkDatabase) line(line string) {
 		db.dir = value
 	case "R:":
 		file := path.Join(db.dir, value)
+		if err := db.listed.addFileName(len(file)); err != nil {
+			return err
+		}
 		pkg.InstalledFiles = append(pkg.InstalledFiles, file)
 		db.installed = append(db.installed, file)
 	case "p:":
@@ -98,7 +112,9 @@ func (db *apkDatabase) line(line string) {
 	case "A:":
 		pkg.Arch = value
 	case "C:":
-		pkg.Digest = apkDigest(value)
+		if d := apkDigest(value); d != "" {
+			pkg.Digest = d
+		}
 	case "m:":
 		pkg.Maintainer = value
 	}
@@ -106,18 +122,23 @@ func (db *apkDatabase) line(line string) {
 		db.pkg.ID = db.pkg.Name + "@" + db.pkg.Version
 		db.providers[db.pkg.Name] = db.pkg.ID
 	}
+	return nil
 }
 
 // end closes a paragraph.
-func (db *apkDatabase) end() {
+func (db *apkDatabase) end() error {
 	pkg := db.pkg
 	db.pkg = ftypes.Package{}
 	if pkg.Empty() || db.seen[pkg.Name] {
-		return
+		return nil
+	}
+	if err := db.listed.addPackage(); err != nil {
+		return err
 	}
 	db.seen[pkg.Name] = true
 	pkg.AnalyzedBy = nameApk
 	db.pkgs = append(db.pkgs, pkg)
+	return nil
 }
 
 // apkName strips a requirement: "so:libssl.so.1.1=1.1" is so:libssl.so.1.1.
@@ -149,22 +170,29 @@ func (l *layer) apkRepository(_ context.Context, _ string, c *content) error {
 	if err != nil {
 		return err
 	}
+	if release := apkRelease(string(data)); release != "" {
+		l.result.Repository = &ftypes.Repository{Family: ftypes.Alpine, Release: release}
+	}
+	return nil
+}
+
+// apkRelease returns "" where the repositories are not Alpine's, or not all: a
+// vendor's, as in https://nginx.org/packages/alpine/v3.20/main, looks like one
+// of another distribution. The system's own release counts then.
+func apkRelease(text string) string {
 	url := regexp.MustCompile(`(https*|ftp)://[0-9A-Za-z.-]+/([A-Za-z]+)/v?([0-9A-Za-z_.-]+)/`)
-	var family, release string
-	for line := range strings.Lines(string(data)) {
+	release := ""
+	for line := range strings.Lines(text) {
 		m := url.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
-		if family != "" && family != m[2] {
-			return fmt.Errorf("repositories of %s and of %s together", family, m[2])
+		if ftypes.OSType(m[2]) != ftypes.Alpine {
+			return ""
 		}
-		family, release = m[2], newerRelease(release, m[3])
+		release = newerRelease(release, m[3])
 	}
-	if ftypes.OSType(family) == ftypes.Alpine && release != "" {
-		l.result.Repository = &ftypes.Repository{Family: ftypes.Alpine, Release: release}
-	}
-	return nil
+	return release
 }
 
 // newerRelease returns the newer of two Alpine releases; "edge" is newest.

@@ -29,6 +29,10 @@ const (
 	md5sums       = ".md5sums"
 )
 
+// maxParagraph bounds one package's paragraph (bytes); the largest known are a
+// tenth of it. Trivy drops a file with one over 128 KiB whole.
+const maxParagraph = 1 << 20
+
 func dpkgFile(p string) bool {
 	switch dir, base := path.Split(p); dir {
 	case dpkgDir:
@@ -41,11 +45,11 @@ func dpkgFile(p string) bool {
 	return false
 }
 
-// dpkgFiles is what the files of dpkg say, each for itself; packages joins them
-// once all are there, for a layer may carry them in any order.
+// dpkgFiles is what the files of dpkg say, each for itself: a layer may carry
+// them in any order.
 type dpkgFiles struct {
 	status  map[string]ftypes.Packages // by path of the status file
-	files   map[string][]string        // installed files by package, or package:architecture
+	files   map[string][]string        // installed files by path of the .md5sums
 	digests map[string]string          // SHA-256 of the .deb by package@version
 }
 
@@ -53,40 +57,49 @@ func newDpkgFiles() dpkgFiles {
 	return dpkgFiles{map[string]ftypes.Packages{}, map[string][]string{}, map[string]string{}}
 }
 
-func (d *dpkgFiles) parse(_ context.Context, p string, c *content) error {
+// dpkgFile notes what one file of dpkg says.
+func (l *layer) dpkgFile(_ context.Context, p string, c *content) error {
 	data, err := c.bytes()
 	if err != nil {
 		return err
 	}
 	switch {
 	case strings.HasSuffix(p, md5sums):
-		files, err := md5sumsFiles(data)
-		d.files[strings.TrimSuffix(path.Base(p), md5sums)] = files
-		return err
+		files, err := md5sumsFiles(data, &l.listing)
+		if errors.Is(err, errFileNames) {
+			return err
+		}
+		// A list in another form, as some vendors' tools write it, hides nothing.
+		if err == nil {
+			l.dpkg.files[p] = files
+		}
 	case p == dpkgAvailable:
 		// Its digests only adorn reports, so what can't be read is no loss.
 		_ = eachParagraph(data, func(h textproto.MIMEHeader) error {
 			if sum := h.Get("SHA256"); sum != "" {
-				d.digests[h.Get("Package")+"@"+h.Get("Version")] = sum
+				l.dpkg.digests[h.Get("Package")+"@"+h.Get("Version")] = sum
 			}
 			return nil
 		})
-		return nil
+	default:
+		l.dpkg.status[p], err = dpkgPackages(data, &l.listing)
+		return err
 	}
-	pkgs, err := dpkgPackages(data)
-	d.status[p] = pkgs
-	return err
+	return nil
 }
 
-// packages returns the packages of each status file and adds their files to
-// installed.
-func (d *dpkgFiles) packages(installed map[string]bool) []ftypes.PackageInfo {
-	var infos []ftypes.PackageInfo
-	for _, p := range slices.Sorted(maps.Keys(d.status)) {
-		pkgs := d.status[p]
+// addDpkgPackages adds the packages of each status file with their files.
+func (l *layer) addDpkgPackages() {
+	// By package, or package:architecture. Distroless's lists, later in the
+	// alphabet, count over those of dpkg itself.
+	lists := map[string][]string{}
+	for _, p := range slices.Sorted(maps.Keys(l.dpkg.files)) {
+		lists[strings.TrimSuffix(path.Base(p), md5sums)] = l.dpkg.files[p]
+	}
+	for p, pkgs := range l.dpkg.status {
 		for i := range pkgs {
 			pkg := &pkgs[i]
-			if sum := d.digests[pkg.ID]; sum != "" {
+			if sum := l.dpkg.digests[pkg.ID]; sum != "" {
 				pkg.Digest = digest.NewDigestFromString(digest.SHA256, sum)
 			}
 			// A stranger's package may carry npm or Python packages that no
@@ -96,64 +109,78 @@ func (d *dpkgFiles) packages(installed map[string]bool) []ftypes.PackageInfo {
 				continue
 			}
 			pkg.Repository.Class = ftypes.RepositoryClassOfficial
-			files, ok := d.files[pkg.Name]
+			files, ok := lists[pkg.Name]
 			if !ok {
-				files = d.files[pkg.Name+":"+pkg.Arch]
+				files = lists[pkg.Name+":"+pkg.Arch]
 			}
 			pkg.InstalledFiles = files
-			for _, f := range files {
-				installed[strings.TrimPrefix(f, "/")] = true
-			}
+			l.install(files)
 		}
-		infos = append(infos, ftypes.PackageInfo{FilePath: p, Packages: pkgs})
+		l.result.Packages = append(l.result.Packages, ftypes.PackageInfo{FilePath: p, Packages: pkgs})
 	}
-	return infos
 }
 
 // md5sumsFiles reads "digest, two spaces, path" lines; see deb-md5sums(5).
-func md5sumsFiles(data []byte) ([]string, error) {
+func md5sumsFiles(data []byte, listed *listing) ([]string, error) {
 	var files []string
-	for line := range strings.Lines(string(data)) {
-		_, file, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "  ")
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		_, file, ok := strings.Cut(lines.Text(), "  ")
 		if !ok {
-			return nil, fmt.Errorf("line %q is not a digest and a path", shorten(line))
+			return nil, fmt.Errorf("line %q is not a digest and a path", shorten(lines.Text()))
+		}
+		if err := listed.addFileName(len(file) + 1); err != nil {
+			return nil, err
 		}
 		files = append(files, "/"+file)
 	}
 	slices.Sort(files)
-	return files, nil
+	return files, lines.Err()
 }
 
 // eachParagraph calls each for every paragraph of a control file, and goes on
 // after errors, which it returns joined.
 func eachParagraph(data []byte, each func(textproto.MIMEHeader) error) error {
-	var errs []error
+	var errs complaints
 	for paragraph := range bytes.SplitSeq(data, []byte("\n\n")) {
+		// Trivy does not see a paragraph after two empty lines; dpkg does.
 		paragraph = bytes.TrimLeft(paragraph, "\r\n")
 		if len(paragraph) == 0 {
 			continue
 		}
-		r := bufio.NewReader(bytes.NewReader(paragraph))
-		h, err := textproto.NewReader(r).ReadMIMEHeader()
-		// An empty line that ends otherwise (\r\n) would hide what follows.
-		if rest, _ := io.ReadAll(r); err == nil && len(bytes.TrimSpace(rest)) > 0 {
-			err = errors.New("it goes on after an empty line")
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
+		h, err := readParagraph(paragraph)
+		if err != nil {
 			line, _, _ := bytes.Cut(paragraph, []byte("\n"))
-			errs = append(errs, fmt.Errorf("paragraph %q: %w", shorten(string(line)), err))
+			errs.add(fmt.Errorf("paragraph %q: %w", shorten(string(line[:min(len(line), maxReason)])), err))
 			continue
 		}
-		if err := each(h); err != nil {
-			errs = append(errs, err)
+		err = each(h)
+		if errs.add(err); errors.Is(err, errPackages) {
+			break
 		}
 	}
-	return errors.Join(errs...)
+	return errs.err()
+}
+
+func readParagraph(paragraph []byte) (textproto.MIMEHeader, error) {
+	if len(paragraph) > maxParagraph {
+		return nil, errTooLarge
+	}
+	r := bufio.NewReader(bytes.NewReader(paragraph))
+	h, err := textproto.NewReader(r).ReadMIMEHeader()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	// An empty line that ends otherwise (\r\n) would hide what follows.
+	if rest, _ := io.ReadAll(r); err == nil && len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("it goes on after an empty line")
+	}
+	return h, nil
 }
 
 // dpkgPackages returns the installed packages of a status file. A paragraph it
 // can't read is left out and told in the error.
-func dpkgPackages(data []byte) (ftypes.Packages, error) {
+func dpkgPackages(data []byte, listed *listing) (ftypes.Packages, error) {
 	var pkgs ftypes.Packages
 	at := map[string]int{}        // by ID, which is unique: a later paragraph replaces
 	byName := map[string]string{} // name to ID
@@ -166,6 +193,9 @@ func dpkgPackages(data []byte) (ftypes.Packages, error) {
 		if i, ok := at[pkg.ID]; ok {
 			pkgs[i] = pkg
 			return nil
+		}
+		if err := listed.addPackage(); err != nil {
+			return err
 		}
 		at[pkg.ID] = len(pkgs)
 		pkgs = append(pkgs, pkg)
@@ -215,12 +245,21 @@ func dpkgPackage(h textproto.MIMEHeader) (ftypes.Package, error) {
 	}, nil
 }
 
-// dpkgSource reads "glibc (2.36-9)". dpkg leaves the version out where it is
-// the package's, and the field where the name is, too.
+// dpkgSource reads "glibc (2.36-9)": a word, one space, a version in brackets.
+// dpkg leaves the version out where it is the package's, and the field where
+// the name is, too.
 func dpkgSource(field string) (name, version string) {
-	name, version, _ = strings.Cut(field, " (")
-	version = strings.TrimSuffix(strings.TrimSpace(version), ")")
-	return strings.TrimSpace(name), strings.TrimSpace(version)
+	end := strings.IndexAny(field, " \t\n\f\r")
+	if end < 0 {
+		return field, ""
+	}
+	name = field[:end]
+	if inside, ok := strings.CutPrefix(field[end:], " ("); ok {
+		if end := strings.LastIndexByte(inside, ')'); end >= 0 {
+			version = strings.TrimSpace(inside[:end])
+		}
+	}
+	return name, version
 }
 
 // dpkgDepends returns the names in "libc6 (>= 2.34), debconf (>= 0.5) | debconf-2.0".

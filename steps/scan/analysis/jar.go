@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"archive/zip"
-	"bytes"
 	"context"
 	"crypto/sha1"
 	"errors"
@@ -11,9 +10,10 @@ import (
 	"path"
 	"strings"
 
-	"github.com/aquasecurity/trivy/pkg/dependency/parser/java/jar"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/steps/scan/javaindex"
 )
 
 const nameJar = "jar"
@@ -22,7 +22,13 @@ const nameJar = "jar"
 // jars, one deep; a war in an ear makes it two.
 const (
 	maxNesting = 8
-	maxNested  = 20_000
+	// maxInside bounds the archives, and the files that describe them, in one
+	// file of a layer.
+	maxInside = 50_000
+	// Archives hardly compress: what is inside one may unpack to maxRatio times
+	// its size, or to smallArchive bytes where that is more.
+	maxRatio     = 100
+	smallArchive = 64 << 20
 )
 
 // javaAnalyzers returns who wants a Java archive.
@@ -34,67 +40,133 @@ func (l *layer) javaAnalyzers(e image.Entry) []analyzer {
 	return nil
 }
 
-// javaArchive looks into a Java archive and those inside it.
+// javaArchive looks into a Java archive and those inside it, as Trivy does.
 //
-// Trivy's parser would unpack inner archives itself, without a bound, and drop
-// those it can't read. So it gets each archive alone, reduced to the metadata
-// it reads; the recursion is done here, where size, number and depth count and
-// a broken inner archive is a problem. Trivy asks its index of Maven Central
-// what an archive without pom.properties is; there is none here, so such
-// archives are noted as unidentified.
+// What an archive is, its pom.properties says; what they don't, Trivy asks an
+// index of Maven Central. A layer's result must not depend on that, so it notes
+// the questions, and [Identify] answers them. A broken archive inside another is
+// a problem here; Trivy drops it.
 func (l *layer) javaArchive(ctx context.Context, p string, c *content) error {
-	j := &jarWalk{layer: l, outer: p, bytesLeft: l.opts.MaxArchive, nestedLeft: maxNested}
+	j := &jarWalk{layer: l, outer: p, filesLeft: maxInside}
+	j.budget = min(l.opts.MaxArchive, max(smallArchive, maxRatio*c.size))
+	j.bytesLeft = j.budget
 	err := j.archive(ctx, p, c, 0)
-	l.addApplication(ftypes.Jar, nameJar, p, p, j.pkgs, nil)
+	pkgs, before := withoutTwins(j.pkgs)
+	for i := range j.questions {
+		j.questions[i].At = before[j.questions[i].At]
+	}
+	l.result.Questions = append(l.result.Questions, j.questions...)
+	l.addApplication(ftypes.Jar, nameJar, p, p, pkgs, nil)
 	return err
 }
 
 type jarWalk struct {
-	layer      *layer
-	outer      string // path in the layer
-	pkgs       []ftypes.Package
-	bytesLeft  int64
-	nestedLeft int
+	layer     *layer
+	outer     string // path in the layer
+	pkgs      []ftypes.Package
+	questions []Question
+
+	budget    int64 // that all inside may unpack to
+	bytesLeft int64
+	filesLeft int
 }
 
-// archive looks into the archive at name, which is outer or in it.
+// javaArchive is what one archive says about itself.
+type javaArchive struct {
+	name     string             // outer, or a path below it
+	file     javaindex.Artifact // as its file is called
+	named    bool               // a pom.properties says the same as the file's name
+	manifest manifest
+	licenses map[string][]string // by package, from pom.xml
+	nested   int                 // archives inside
+	pkgs     int                 // packages of its own
+}
+
+// archive looks into the archive at name.
 func (j *jarWalk) archive(ctx context.Context, name string, c *content, depth int) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	zr, err := zip.NewReader(c, c.size)
+	if c.size == 0 {
+		return nil // as in Trivy: nothing is in it
+	}
+	zr, code, err := openArchive(c)
 	if err != nil {
 		return err
 	}
-	reduced, err := metadataOnly(zr)
-	if err != nil {
-		return err
-	}
-	var unidentified bool
-	parser := jar.NewParser(noIndex{&unidentified}, jar.WithFilePath(name), jar.WithSize(int64(len(reduced))))
-	pkgs, _, err := parser.Parse(ctx, bytes.NewReader(reduced))
-	if err != nil {
-		return err
-	}
-	j.pkgs = append(j.pkgs, pkgs...)
-
-	nested := 0
+	a := javaArchive{name: name, file: fromFileName(name), licenses: map[string][]string{}}
+	start := len(j.pkgs)
 	for _, f := range zr.File {
-		// Trivy does not look for .par, or for other cases, inside.
-		if ext := path.Ext(f.Name); ext != ".jar" && ext != ".war" && ext != ".ear" {
-			continue
+		if j.filesLeft--; j.filesLeft < 0 {
+			return fmt.Errorf("more than %d archives, and files that describe them, inside", maxInside)
 		}
-		nested++
-		if err := j.inner(ctx, name, f, depth+1); err != nil {
-			j.problem(path.Join(name, f.Name), err)
+		if isArchive(f.Name) {
+			a.nested++
+			if err := j.inner(ctx, name, f, depth+1); err != nil {
+				j.problem(path.Join(name, f.Name), err)
+			}
+		} else if err := j.describe(&a, f); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
 		}
+	}
+	inside := j.pkgs[start:]
+	addPomLicenses(inside, a.licenses)
+	addManifestLicenses(inside, name, a.manifest.licenses())
+	if a.named {
+		return nil
 	}
 	// An archive with nothing of its own but other archives is a container, and
-	// one that holds other's pom.properties (a shaded jar) is known by them.
-	if unidentified && len(pkgs) == 0 && (nested == 0 || hasClasses(zr)) {
-		return j.note(name, c)
+	// one that holds others' pom.properties (a shaded jar) is known by them.
+	return j.ask(a, c, a.pkgs == 0 && (a.nested == 0 || code))
+}
+
+// describe takes what a file in the archive says about it.
+func (j *jarWalk) describe(a *javaArchive, f *zip.File) error {
+	base := path.Base(f.Name)
+	data, err := j.read(f)
+	if err != nil && base == filePom {
+		return nil // it names licences only
+	}
+	if err != nil {
+		return err
+	}
+	switch base {
+	case filePomProperties:
+		props, err := parsePomProperties(data)
+		if err != nil || !whole(props) {
+			return err
+		}
+		a.pkgs++
+		j.pkgs = append(j.pkgs, javaPackage(props, a.name))
+		if props.ArtifactID == a.file.ArtifactID && props.Version == a.file.Version {
+			a.named = true
+		}
+	case fileManifest:
+		a.manifest = parseManifest(data)
+	case filePom:
+		if pkg, ok := pomPackage(f.Name); ok {
+			if names := pomLicenses(data); len(names) > 0 {
+				a.licenses[pkg] = names
+			}
+		}
 	}
 	return nil
+}
+
+// read returns a file that describes an archive. Its checksum is verified.
+func (j *jarWalk) read(f *zip.File) ([]byte, error) {
+	limit := min(maxMetadata, j.bytesLeft)
+	if f.UncompressedSize64 > uint64(limit) {
+		return nil, fmt.Errorf("%w: %d bytes, more than the %d it may have", errTooLarge, f.UncompressedSize64, limit)
+	}
+	r, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, limit+1)) // package zip fails when it is not as long as it says
+	j.bytesLeft -= int64(len(data))
+	return data, err
 }
 
 // inner unpacks and looks into one archive inside the one at name.
@@ -106,24 +178,26 @@ func (j *jarWalk) inner(ctx context.Context, name string, f *zip.File, depth int
 	if depth > maxNesting {
 		return fmt.Errorf("archives nested more than %d deep", maxNesting)
 	}
-	if j.nestedLeft--; j.nestedLeft < 0 {
-		return fmt.Errorf("more than %d archives inside", maxNested)
+	if f.UncompressedSize64 > uint64(j.bytesLeft) {
+		return fmt.Errorf("%w: all that is inside unpacks to more than %d bytes (at most %d times the archive's own size, and never more than %d)",
+			errTooLarge, j.budget, maxRatio, j.layer.opts.MaxArchive)
 	}
-	size := f.UncompressedSize64
-	if size > uint64(j.bytesLeft) {
-		return fmt.Errorf("%w: the archives inside are more than %d bytes together", errTooLarge, j.layer.opts.MaxArchive)
-	}
-	j.bytesLeft -= int64(size)
+	size := int64(f.UncompressedSize64)
+	j.bytesLeft -= size
 	r, err := f.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	c, err := newContent(r, int64(size), j.layer.opts.TempDir, nil)
+	c, err := newContent(r, size, j.layer.opts.TempDir, nil)
 	if err != nil {
 		return err
 	}
 	defer c.close()
+	// At its end package zip compares length and checksum with the directory's.
+	if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+		return fmt.Errorf("it is not what the archive's directory says: %w", err)
+	}
 	return j.archive(ctx, inside, c, depth)
 }
 
@@ -135,65 +209,35 @@ func (j *jarWalk) problem(name string, err error) {
 	j.layer.problem(Problem{Path: j.outer, Inside: j.inside(name), Analyzer: nameJar}, err)
 }
 
-// note lists the archive at name as unidentified.
-func (j *jarWalk) note(name string, c *content) error {
+// ask notes what is to be asked about an archive that does not say what it is.
+// Nothing known about it at all also makes it an unidentified one.
+func (j *jarWalk) ask(a javaArchive, c *content, unknown bool) error {
 	sum := sha1.New() // what Maven repositories index by
 	if _, err := io.Copy(sum, io.NewSectionReader(c, 0, c.size)); err != nil {
 		return err
 	}
-	j.layer.result.Unidentified = append(j.layer.result.Unidentified,
-		Unidentified{Path: j.outer, Inside: j.inside(name), SHA1: fmt.Sprintf("%x", sum.Sum(nil))})
+	q := Question{Path: j.outer, Inside: j.inside(a.name), SHA1: fmt.Sprintf("%x", sum.Sum(nil)), At: len(j.pkgs)}
+	if said := a.manifest.artifact(); whole(said) {
+		q.Manifest = &said
+	}
+	if a.file.ArtifactID != "" {
+		q.FileName = &a.file
+	}
+	if a.pkgs == 0 {
+		q.Licenses = a.manifest.licenses()
+	}
+	j.questions = append(j.questions, q)
+	if unknown {
+		j.layer.result.Unidentified = append(j.layer.result.Unidentified, Unidentified{Path: q.Path, Inside: q.Inside, SHA1: q.SHA1})
+	}
 	return nil
 }
 
-// metadataOnly returns a copy of the archive with only what says which
-// packages it holds, compressed as it was.
-func metadataOnly(zr *zip.Reader) ([]byte, error) {
-	var buf bytes.Buffer
-	w := zip.NewWriter(&buf)
-	for _, f := range zr.File {
-		switch path.Base(f.Name) {
-		case "pom.properties", "pom.xml", "MANIFEST.MF":
-		default:
-			continue
-		}
-		if f.UncompressedSize64 > maxMetadata || f.CompressedSize64 > maxMetadata {
-			return nil, fmt.Errorf("%s: %w", f.Name, errTooLarge)
-		}
-		if buf.Len() > 4*maxMetadata {
-			return nil, fmt.Errorf("metadata in it: %w", errTooLarge)
-		}
-		if err := w.Copy(f); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name, err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return buf.Bytes(), nil
+func javaPackage(a javaindex.Artifact, file string) ftypes.Package {
+	return ftypes.Package{Name: a.GroupID + ":" + a.ArtifactID, Version: a.Version, FilePath: file}
 }
 
-func hasClasses(zr *zip.Reader) bool {
-	for _, f := range zr.File {
-		if path.Ext(f.Name) == ".class" {
-			return true
-		}
-	}
-	return false
-}
-
-// noIndex answers the parser's questions to its index of Maven Central: nothing
-// is known. The second question comes only for an archive that nothing inside
-// identifies.
-type noIndex struct{ asked *bool }
-
-func (noIndex) Exists(string, string) (bool, error) { return false, nil }
-
-func (n noIndex) SearchBySHA1(string) (jar.Properties, error) {
-	*n.asked = true
-	return jar.Properties{}, jar.ArtifactNotFoundErr
-}
-
-func (noIndex) SearchByArtifactID(string, string) (string, error) {
-	return "", jar.ArtifactNotFoundErr
+// whole reports whether nothing of the artifact's name is missing.
+func whole(a javaindex.Artifact) bool {
+	return a.GroupID != "" && a.ArtifactID != "" && a.Version != ""
 }

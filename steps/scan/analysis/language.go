@@ -1,52 +1,152 @@
 package analysis
 
 import (
-	"archive/zip"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/aquasecurity/trivy/pkg/dependency/parser/nodejs/packagejson"
-	"github.com/aquasecurity/trivy/pkg/dependency/parser/python/packaging"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/licensing"
+	xio "github.com/aquasecurity/trivy/pkg/x/io"
+
 	"github.com/imagewright/imagewright/internal/image"
 )
 
-const (
-	nameNode   = "node-pkg"
-	namePython = "python-pkg"
-	nameEgg    = "python-egg"
-)
+const nameNode = "node-pkg"
 
-// maxMetadata bounds one metadata file inside an archive (bytes, uncompressed);
-// real ones are a few KB.
-const maxMetadata = 10 << 20
+// maxManifest bounds a file that lists packages (bytes); the largest known are
+// of a few MB.
+const maxManifest = 16 << 20
+
+// inPackageJSON bounds a package.json. Old versions of npm put the package's
+// read-me into it.
+var inPackageJSON = bounds{size: maxManifest, depth: 100, values: 1 << 20, text: noText}
 
 // languageAnalyzers returns who wants a file because a language's package
 // manager wrote it.
+//
+// Lock files are not among them, as an image shows what is installed; but those
+// of Cargo, Julia and NuGet are: Trivy counts them as installed packages.
 func (l *layer) languageAnalyzers(e image.Entry) []analyzer {
-	switch p := e.Path; {
-	case path.Base(p) == "package.json":
-		return []analyzer{{nameNode, l.opts.MaxFile, l.nodePackage}}
-	case pythonMetadata(p):
-		return []analyzer{{namePython, l.opts.MaxFile, l.pythonPackage}}
-	case path.Ext(p) == ".egg":
-		return []analyzer{{nameEgg, l.opts.MaxArchive, l.pythonEgg}}
+	p, limit := e.Path, min(l.opts.MaxFile, maxManifest)
+	wanted := l.byName(path.Base(p), limit)
+	if a, ok := l.byPath(p, limit); ok {
+		wanted = append(wanted, a)
 	}
+	if condaMetadata(p) {
+		wanted = append(wanted, analyzer{nameConda, limit, l.condaPackage})
+	}
+	if shippedBOM(p) {
+		wanted = append(wanted, analyzer{nameBOM, l.opts.MaxFile, l.bom})
+	}
+	if len(wanted) > 0 && forTests(p) {
+		for i := range wanted {
+			wanted[i].parse = forgiving(wanted[i].parse)
+		}
+	}
+	return wanted
+}
+
+func (l *layer) byName(base string, limit int64) []analyzer {
+	switch base {
+	case "package.json":
+		return []analyzer{{nameNode, limit, l.nodePackage}}
+	case ftypes.ComposerInstalledJson:
+		return []analyzer{{nameComposer, limit, l.composerInstalled}}
+	case ftypes.NuGetPkgsLock:
+		return []analyzer{{nameNuGet, limit, l.nugetLock}}
+	case ftypes.NuGetPkgsConfig:
+		return []analyzer{{nameNuGet, limit, l.nugetConfig}}
+	case ftypes.CargoLock:
+		return []analyzer{{nameCargo, limit, l.cargoLock}}
+	case ftypes.CargoToml:
+		return []analyzer{{nameCargo, l.opts.MaxFile, l.cargoManifest}}
+	case ftypes.JuliaManifest:
+		return []analyzer{{nameJulia, limit, l.juliaManifest}}
+	case ftypes.JuliaProject:
+		return []analyzer{{nameJulia, l.opts.MaxFile, l.juliaProject}}
+	}
+	return nil
+}
+
+func (l *layer) byPath(p string, limit int64) (analyzer, bool) {
+	switch {
+	case pythonMetadata(p):
+		return analyzer{namePython, l.opts.MaxFile, l.pythonPackage}, true
+	case path.Ext(p) == ".egg":
+		return analyzer{nameEgg, l.opts.MaxArchive, l.pythonEgg}, true
+	case gemSpecification(p):
+		return analyzer{nameGem, limit, l.gem}, true
+	case strings.HasSuffix(p, ".deps.json"):
+		return analyzer{nameDotNet, limit, l.dotnetDeps}, true
+	case strings.HasSuffix(strings.ToLower(p), "packages.props"):
+		return analyzer{nameProps, limit, l.packagesProps}, true
+	}
+	return analyzer{}, false
+}
+
+// ofLanguage reports whether an analyzer's files are those of a language, and
+// so known by the distribution's package alone where that installed them.
+func ofLanguage(analyzer string) bool {
+	switch analyzer {
+	case nameNode, namePython, nameEgg, nameGem, nameConda, nameDotNet, nameNuGet, nameProps, nameComposer,
+		nameCargo, nameJulia, nameBOM, nameGoBinary, nameRustBinary, nameJar:
+		return true
+	}
+	return false
+}
+
+// forTests reports whether p is where programs keep files for their own tests.
+func forTests(p string) bool {
+	for dir := range strings.SplitSeq(path.Dir(p), "/") {
+		switch dir {
+		case "test", "tests", "testdata", "fixtures":
+			return true
+		}
+	}
+	return false
+}
+
+// forgiving reports only what was not read. What is broken among files for tests
+// is so on purpose: nothing was ever installed from it.
+func forgiving(parse parseFunc) parseFunc {
+	return func(ctx context.Context, p string, c *content) error {
+		if err := parse(ctx, p, c); errors.Is(err, errTooLarge) {
+			return err
+		}
+		return nil
+	}
+}
+
+type parseFunc = func(ctx context.Context, p string, c *content) error
+
+// parser is one of Trivy's.
+type parser interface {
+	Parse(context.Context, xio.ReadSeekerAt) ([]ftypes.Package, []ftypes.Dependency, error)
+}
+
+// application notes the packages that with finds in the file at p.
+func (l *layer) application(ctx context.Context, kind ftypes.LangType, by ftypes.AnalyzerType, p, filePath string, r xio.ReadSeekerAt, with parser) error {
+	pkgs, deps, err := with.Parse(ctx, r)
+	if err != nil {
+		return err
+	}
+	l.addApplication(kind, by, p, filePath, pkgs, deps)
 	return nil
 }
 
 // addApplication notes the packages found in the file at p, unless there are
 // none. A package's FilePath, where empty, becomes filePath.
 func (l *layer) addApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerType, p, filePath string, pkgs []ftypes.Package, deps []ftypes.Dependency) {
-	if len(pkgs) == 0 {
-		return
+	if app, ok := newApplication(kind, analyzedBy, p, filePath, pkgs, deps); ok {
+		l.keep(app)
 	}
+}
+
+func newApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerType, p, filePath string, pkgs []ftypes.Package, deps []ftypes.Dependency) (ftypes.Application, bool) {
 	dependsOn := map[string][]string{}
 	for _, d := range deps {
 		dependsOn[d.ID] = d.DependsOn
@@ -64,17 +164,50 @@ func (l *layer) addApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerT
 			return strings.HasPrefix(name, licensing.LicenseFilePrefix)
 		}))
 	}
-	// A tar may carry a path twice; the later entry is the file.
-	l.result.Applications = slices.DeleteFunc(l.result.Applications, func(a ftypes.Application) bool {
-		return a.FilePath == p && a.Type == kind
-	})
-	l.result.Applications = append(l.result.Applications, ftypes.Application{Type: kind, FilePath: p, Packages: pkgs})
+	return ftypes.Application{Type: kind, FilePath: p, Packages: pkgs}, len(pkgs) > 0
+}
+
+// appKey is what two applications of a layer differ in.
+type appKey struct {
+	path      string
+	kind      ftypes.LangType
+	described bool // by an SBOM
+}
+
+// keep notes an application. A tar may carry a path twice; the later entry is
+// the file.
+func (l *layer) keep(app ftypes.Application) {
+	key := appKey{app.FilePath, app.Type, analyzedBy(app) == nameBOM}
+	if i, ok := l.apps[key]; ok {
+		l.result.Applications[i] = app
+		return
+	}
+	if l.apps == nil {
+		l.apps = map[appKey]int{}
+	}
+	l.apps[key] = len(l.result.Applications)
+	l.result.Applications = append(l.result.Applications, app)
+}
+
+// analyzedBy returns who found the application.
+func analyzedBy(app ftypes.Application) ftypes.AnalyzerType {
+	if len(app.Packages) > 0 {
+		return app.Packages[0].AnalyzedBy
+	}
+	return ftypes.AnalyzerType(app.Type) // only Julia's can be empty
+}
+
+// finishLanguages joins what needs the whole layer.
+func (l *layer) finishLanguages() {
+	l.joinCargo()
+	l.joinJulia()
+	l.dropDescribed()
 }
 
 // nodePackage reads a package.json; one without name or version is not a
 // package's.
 func (l *layer) nodePackage(_ context.Context, p string, c *content) error {
-	pkg, err := packagejson.NewParser().Parse(c)
+	pkg, err := parsePackageJSON(c)
 	if err != nil {
 		if !npmPackageRoot(p) {
 			// Packages carry broken package.json files for their own tests, and
@@ -88,6 +221,13 @@ func (l *layer) nodePackage(_ context.Context, p string, c *content) error {
 	}
 	l.addApplication(ftypes.NodePkg, nameNode, p, p, []ftypes.Package{pkg.Package}, nil)
 	return nil
+}
+
+func parsePackageJSON(c *content) (packagejson.Package, error) {
+	if err := inPackageJSON.json(c); err != nil {
+		return packagejson.Package{}, err
+	}
+	return packagejson.NewParser().Parse(c)
 }
 
 // npmPackageRoot reports whether p is where npm looks for a package's
@@ -104,71 +244,4 @@ func npmPackageRoot(p string) bool {
 			len(name) == 2 && strings.HasPrefix(name[0], "@")
 	}
 	return true
-}
-
-// pythonMetadata reports whether p describes an installed Python distribution:
-// a wheel's .dist-info/METADATA, or what eggs have.
-func pythonMetadata(p string) bool {
-	return path.Base(p) == "METADATA" && strings.Contains(p, ".dist-info") || eggMetadata(p)
-}
-
-func eggMetadata(p string) bool {
-	for _, end := range []string{"EGG-INFO/PKG-INFO", ".egg-info", ".egg-info/PKG-INFO", ".egg-info/METADATA"} {
-		if strings.HasSuffix(p, end) {
-			return true
-		}
-	}
-	return false
-}
-
-func (l *layer) pythonPackage(ctx context.Context, p string, c *content) error {
-	pkgs, deps, err := packaging.NewParser().Parse(ctx, c)
-	if err != nil {
-		return err
-	}
-	l.addApplication(ftypes.PythonPkg, namePython, p, p, pkgs, deps)
-	return nil
-}
-
-// pythonEgg looks for the metadata in a zipped egg.
-func (l *layer) pythonEgg(ctx context.Context, p string, c *content) error {
-	zr, err := zip.NewReader(c, c.size)
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(zr.File, func(f *zip.File) bool { return eggMetadata(f.Name) })
-	if i < 0 {
-		return nil
-	}
-	metadata, err := zipped(zr.File[i])
-	if err != nil {
-		return err
-	}
-	pkgs, deps, err := packaging.NewParser().Parse(ctx, metadata)
-	if err != nil {
-		return err
-	}
-	l.addApplication(ftypes.PythonPkg, nameEgg, p, p, pkgs, deps)
-	return nil
-}
-
-// zipped reads a metadata file in an archive.
-func zipped(f *zip.File) (*content, error) {
-	if f.UncompressedSize64 > maxMetadata {
-		return nil, fmt.Errorf("%s: %w", f.Name, errTooLarge)
-	}
-	r, err := f.Open()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	defer r.Close()
-	c, err := newContent(r, int64(f.UncompressedSize64), "", nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	// The checksum is compared when the end is reached.
-	if _, err := r.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	return c, nil
 }

@@ -11,6 +11,7 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 
 	"github.com/imagewright/imagewright/internal/image"
+	"github.com/imagewright/imagewright/steps/scan/secret"
 )
 
 // Bounds of one file given to a parser, bytes.
@@ -28,21 +29,31 @@ type layer struct {
 	opts   Options
 	result Result
 	dpkg   dpkgFiles
+	apps   map[appKey]int // places in result.Applications
+	cargo  cargoFiles
+	julia  juliaFiles
 
+	listing   listing         // what the package managers list, counted
 	installed map[string]bool // files the package managers put there
+	paths     []uint64        // hashes of those of all files
+	secrets   *secret.Session // nil: they are not looked for
 	buf       []byte          // the file being parsed
 }
 
-func newLayer(opts Options) *layer {
+func newLayer(ctx context.Context, opts Options) *layer {
 	opts.MaxFile = cmp.Or(opts.MaxFile, defaultMaxFile)
 	opts.MaxExecutable = cmp.Or(opts.MaxExecutable, defaultMaxExecutable)
 	opts.MaxArchive = cmp.Or(opts.MaxArchive, defaultMaxArchive)
-	return &layer{
+	l := &layer{
 		opts:      opts,
 		result:    Result{Version: Version},
 		dpkg:      newDpkgFiles(),
 		installed: map[string]bool{},
 	}
+	if opts.Secrets != nil {
+		l.secrets = opts.Secrets.Session(ctx)
+	}
+	return l
 }
 
 // An analyzer is one parser and the files it wants.
@@ -56,6 +67,11 @@ type analyzer struct {
 // content of its own, and what it points to may be in another layer.
 func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 	switch e.Kind {
+	case image.Whiteout, image.Opaque, image.Dir:
+	default:
+		l.paths = append(l.paths, hashPath(e.Path))
+	}
+	switch e.Kind {
 	case image.Whiteout:
 		l.result.Whiteouts = append(l.result.Whiteouts, e.Path)
 	case image.Opaque:
@@ -65,7 +81,9 @@ func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 		}
 		l.result.OpaqueDirs = append(l.result.OpaqueDirs, dir)
 	case image.File:
-		return l.file(ctx, e, r)
+		if !l.opts.skipped(e.Path) {
+			return l.file(ctx, e, r)
+		}
 	}
 	return nil
 }
@@ -78,9 +96,7 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 			return fmt.Errorf("%s: %w", e.Path, unexpected(err))
 		}
 		r = io.MultiReader(strings.NewReader(string(head)), r)
-		if isProgram(head) {
-			wanted = append(wanted, analyzer{nameGoBinary, l.opts.MaxExecutable, l.goBinary})
-		}
+		wanted = append(wanted, l.programAnalyzers(head, e.Size)...)
 	}
 	wanted = slices.DeleteFunc(wanted, func(a analyzer) bool {
 		if e.Size <= a.limit {
@@ -89,7 +105,11 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 		l.problem(Problem{Path: e.Path, Analyzer: a.name}, tooLarge(e.Size, a.limit))
 		return true
 	})
+	secrets := l.secrets != nil && l.opts.Secrets.Wants(e.Path, e.Size)
 	if len(wanted) == 0 {
+		if secrets {
+			return l.secrets.Scan(e.Path, r, e.Size)
+		}
 		return nil
 	}
 	// One buffer serves all files: fresh memory for each program of a
@@ -111,12 +131,15 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 		}
 	}
 	l.result.Parsed = append(l.result.Parsed, e.Path)
+	if secrets {
+		return l.secrets.Scan(e.Path, io.NewSectionReader(c, 0, c.size), c.size)
+	}
 	return nil
 }
 
 // analyzers returns who wants the file, judged by its name and mode.
 func (l *layer) analyzers(e image.Entry) []analyzer {
-	return slices.Concat(l.systemAnalyzers(e), l.languageAnalyzers(e), l.javaAnalyzers(e))
+	return slices.Concat(l.systemAnalyzers(e), l.languageAnalyzers(e), l.javaAnalyzers(e), l.sensitive(e))
 }
 
 // parse runs one parser. What is parsed comes from strangers, so a parser that
@@ -146,10 +169,18 @@ func shorten(s string) string {
 }
 
 // finish joins what needs the whole layer and returns the result.
-func (l *layer) finish() *Result {
-	l.result.Packages = append(l.result.Packages, l.dpkg.packages(l.installed)...)
+func (l *layer) finish() (*Result, error) {
+	if l.secrets != nil {
+		var err error
+		if l.result.Secrets, err = l.secrets.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	l.finishSystem()
+	l.finishLanguages()
 	l.dropInstalled()
-	return &l.result
+	l.result.Files = newPaths(l.paths)
+	return &l.result, nil
 }
 
 // dropInstalled removes what the distribution's package manager installed: the
@@ -171,11 +202,9 @@ func (l *layer) dropInstalled() {
 		a.Packages = slices.DeleteFunc(a.Packages, func(p ftypes.Package) bool { return l.installed[p.FilePath] })
 	}
 	r.Unidentified = slices.DeleteFunc(r.Unidentified, func(u Unidentified) bool { return l.installed[u.Path] })
+	r.Questions = slices.DeleteFunc(r.Questions, func(q Question) bool { return l.installed[q.Path] || l.installed[q.file()] })
 	r.Problems = slices.DeleteFunc(r.Problems, func(p Problem) bool {
-		switch p.Analyzer {
-		case nameGoBinary, nameNode, namePython, nameEgg, nameJar:
-			return l.installed[p.Path]
-		}
-		return false // a list must not vouch for the list of packages itself
+		// A list must not vouch for the list of packages itself.
+		return ofLanguage(p.Analyzer) && l.installed[p.Path]
 	})
 }

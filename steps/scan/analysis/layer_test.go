@@ -217,10 +217,10 @@ func TestLayerReadsAllOfAnApkPackage(t *testing.T) {
 		Maintainer: "Timo Teras <timo.teras@iki.fi>", DependsOn: []string{"musl@1.2.2-r7"},
 		InstalledFiles: []string{"lib/libcrypto.so.1.1"}, AnalyzedBy: "apk",
 	}
-	if diff := cmp.Diff(want, r.Packages[0].Packages[1]); diff != "" {
+	if diff := cmp.Diff(want, r.Packages[0].Packages[0]); diff != "" {
 		t.Errorf("libcrypto1.1 (-want +got):\n%s", diff)
 	}
-	if got := r.Packages[0].Packages[0].Digest; got != "sha1:bfca1318e0e7ab208acb1144194177b552bbbc72" {
+	if got := r.Packages[0].Packages[1].Digest; got != "sha1:bfca1318e0e7ab208acb1144194177b552bbbc72" {
 		t.Errorf("musl: digest %q", got)
 	}
 	if diff := cmp.Diff(&ftypes.Repository{Family: "alpine", Release: "3.15"}, r.Repository); diff != "" {

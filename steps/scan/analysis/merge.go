@@ -1,25 +1,19 @@
 package analysis
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 
-	"github.com/aquasecurity/trivy/pkg/dependency"
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
-	"github.com/aquasecurity/trivy/pkg/purl"
-	"github.com/aquasecurity/trivy/pkg/scan/utils"
-	"github.com/aquasecurity/trivy/pkg/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/package-url/packageurl-go"
 )
 
 // Detail is what an image holds, all layers applied.
 type Detail struct {
 	OS           ftypes.OS          // zero: none known
 	Repository   *ftypes.Repository // the Alpine release apk installs from
+	Secrets      []ftypes.Secret    // by path; never deleted
 	Packages     ftypes.Packages    // of the distribution
 	Applications ftypes.Applications
 	Layers       ftypes.Layers // bottom up
@@ -27,6 +21,10 @@ type Detail struct {
 	// Unidentified and Problems are those of files the image still has.
 	Unidentified []Unidentified
 	Problems     []Problem
+
+	// Sensitive and Removed are also of files that a later layer removes.
+	Sensitive []SensitiveFile
+	Removed   []Removed // those with secrets
 }
 
 // Merge applies the layers of an image, bottom up, as Trivy does: a layer
@@ -42,7 +40,7 @@ func Merge(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (*Det
 		return nil, err
 	}
 	var files tree
-	d := &Detail{Layers: ids}
+	d := &Detail{Layers: ids, Secrets: mergeSecrets(layers, ids)}
 	for _, l := range layers {
 		for _, dir := range l.OpaqueDirs {
 			files.delete(dir)
@@ -56,27 +54,32 @@ func Merge(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (*Det
 		}
 		l.addTo(&files)
 	}
+	licenses := map[string][]string{} // by Debian package
 	files.each(func(v any) {
 		switch v := v.(type) {
 		case ftypes.PackageInfo:
-			d.Packages = append(d.Packages, slices.Clone(v.Packages)...)
+			d.Packages = append(d.Packages, v.Packages...)
 		case ftypes.Application:
 			v.Packages = slices.Clone(v.Packages) // the layer's result stays as it is
 			d.Applications = append(d.Applications, v)
+		case Copyright:
+			licenses[v.Package] = v.Licenses
 		case []Unidentified:
 			d.Unidentified = append(d.Unidentified, v...)
 		case []Problem:
 			d.Problems = append(d.Problems, v...)
 		}
 	})
-	d.finishPackages(layers)
+	d.finishPackages(layers, licenses)
 	d.finishApplications(layers)
+	d.finishSensitive(layers)
 	return d, nil
 }
 
 // Kinds in the tree; those of applications are their types.
 const (
 	kindPackages     = "\x00packages"
+	kindCopyright    = "\x00copyright"
 	kindUnidentified = "\x00unidentified"
 	kindProblems     = "\x00problems"
 )
@@ -89,6 +92,9 @@ func (r *Result) addTo(files *tree) {
 	}
 	for _, info := range r.Packages {
 		files.set(info.FilePath, kindPackages, info)
+	}
+	for _, c := range r.Copyrights {
+		files.set(c.Path, kindCopyright, c)
 	}
 	for _, app := range r.Applications {
 		files.set(app.FilePath, string(app.Type), app)
@@ -149,9 +155,9 @@ func layerIDs(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (f
 		if l.DiffID != diffIDs[i] {
 			return nil, fmt.Errorf("merge layers: layer %d of %d is %s, but %s in the image's configuration", i+1, len(layers), l.DiffID, diffIDs[i])
 		}
-		ids[i].DiffID = l.DiffID.String()
+		ids[i].DiffID, ids[i].Size = l.DiffID.String(), l.Size
 		if blobs != nil {
-			ids[i].Digest, ids[i].Size = blobs[i].Digest.String(), blobs[i].Size
+			ids[i].Digest = blobs[i].Digest.String()
 		}
 		if len(history) == len(layers) { // else it is unknown which line made which
 			ids[i].CreatedBy = history[i]
@@ -162,100 +168,3 @@ func layerIDs(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (f
 
 // origin returns how packages name the layer.
 func origin(l ftypes.Layer) ftypes.Layer { return ftypes.Layer{Digest: l.Digest, DiffID: l.DiffID} }
-
-// finishPackages says for each package which layer it came with, names it the
-// way other tools do, and drops what is there twice.
-func (d *Detail) finishPackages(layers []*Result) {
-	type key struct{ name, version, release string }
-	type first struct {
-		layer int
-		files []string
-	}
-	firsts := map[key]first{}
-	for i, l := range layers {
-		for _, info := range l.Packages {
-			for _, p := range info.Packages {
-				k := key{p.Name, p.Version, p.Release}
-				if _, ok := firsts[k]; !ok {
-					firsts[k] = first{i, p.InstalledFiles}
-				}
-			}
-		}
-	}
-	seen := map[string]bool{}
-	d.Packages = slices.DeleteFunc(d.Packages, func(p ftypes.Package) bool {
-		// Distroless images list some packages in more than one place.
-		id := cmp.Or(p.ID, p.Name+"@"+utils.FormatVersion(p)) + "\x00" + p.FilePath
-		twice := seen[id]
-		seen[id] = true
-		return twice
-	})
-	for i := range d.Packages {
-		p := &d.Packages[i]
-		plain := *p
-		f := firsts[key{p.Name, p.Version, p.Release}]
-		// Where a later layer touches a package, dpkg's lists of files are only
-		// in the layer that installed it.
-		p.Layer, p.InstalledFiles = origin(d.Layers[f.layer]), f.files
-		if d.OS.Family != "" {
-			p.Identifier.PURL = packageURL(d.OS.Family, types.Metadata{OS: &d.OS}, plain)
-		}
-		p.Identifier.UID = dependency.UID("", plain)
-	}
-	sort.Sort(d.Packages)
-}
-
-// finishApplications does the same for the packages of applications, and makes
-// one application of those whose packages each have a file.
-func (d *Detail) finishApplications(layers []*Result) {
-	type key struct{ path, name, version, release string }
-	firsts := map[key]int{}
-	for i, l := range layers {
-		for _, app := range l.Applications {
-			for _, p := range app.Packages {
-				k := key{app.FilePath, p.Name, p.Version, p.Release}
-				if _, ok := firsts[k]; !ok {
-					firsts[k] = i
-				}
-			}
-		}
-	}
-	together := map[ftypes.LangType]*ftypes.Application{}
-	for _, kind := range ftypes.AggregatingTypes {
-		together[kind] = &ftypes.Application{Type: kind}
-	}
-	var apps ftypes.Applications
-	for _, app := range d.Applications {
-		for i := range app.Packages {
-			p := &app.Packages[i]
-			plain := *p
-			p.Layer = origin(d.Layers[firsts[key{app.FilePath, p.Name, p.Version, p.Release}]])
-			p.Identifier.PURL = packageURL(app.Type, types.Metadata{}, plain)
-			p.Identifier.UID = dependency.UID(app.FilePath, plain)
-		}
-		if all, ok := together[app.Type]; ok {
-			all.Packages = append(all.Packages, app.Packages...)
-		} else {
-			apps = append(apps, app)
-		}
-	}
-	for _, kind := range ftypes.AggregatingTypes {
-		if all := together[kind]; len(all.Packages) > 0 {
-			apps = append(apps, *all)
-		}
-	}
-	sort.Sort(apps)
-	d.Applications = apps
-}
-
-// packageURL returns nil where there is none: only reports need it.
-func packageURL(kind ftypes.TargetType, m types.Metadata, p ftypes.Package) *packageurl.PackageURL {
-	if p.Name == "" {
-		return nil
-	}
-	found, err := purl.New(kind, m, p)
-	if err != nil || found == nil {
-		return nil
-	}
-	return found.Unwrap()
-}

@@ -14,8 +14,13 @@ import (
 
 const nameOS = "os-release"
 
-// esmStatus is where Ubuntu Pro notes which of its services are on.
-const esmStatus = "var/lib/ubuntu-advantage/status.json"
+const (
+	// esmStatus is where Ubuntu Pro notes which of its services are on.
+	esmStatus = "var/lib/ubuntu-advantage/status.json"
+	// rapidFort marks an image whose packages RapidFort rebuilt; it is the
+	// file's presence that counts.
+	rapidFort = "usr/share/rapidfort/curated.json"
+)
 
 // maxOSName bounds a distribution's version (bytes): it is shown everywhere.
 const maxOSName = 128
@@ -29,7 +34,7 @@ func releaseFile(p string) bool {
 		"etc/debian_version", "etc/lsb-release", esmStatus, "etc/alpine-release",
 		"etc/system-release", "usr/lib/system-release",
 		"etc/redhat-release", "etc/centos-release", "etc/rocky-release", "etc/almalinux-release",
-		"etc/fedora-release", "usr/lib/fedora-release", "etc/oracle-release":
+		"etc/fedora-release", "usr/lib/fedora-release", "etc/oracle-release", rapidFort:
 		return true
 	}
 	return false
@@ -59,32 +64,32 @@ func readRelease(p, text string) (ftypes.OS, error) {
 	case "os-release":
 		return osRelease(text), nil
 	case "debian_version":
-		return named(ftypes.Debian, firstLine(text)), nil
+		return firstLine(ftypes.Debian, text), nil
 	case "alpine-release":
-		return named(ftypes.Alpine, firstLine(text)), nil
+		return firstLine(ftypes.Alpine, text), nil
 	case "lsb-release":
 		return lsbRelease(text), nil
-	case "status.json":
+	case path.Base(esmStatus):
 		return ubuntuPro(text)
+	case path.Base(rapidFort):
+		return ftypes.OS{Supplier: ftypes.SupplierRapidFort}, nil
 	case "system-release":
 		return systemRelease(text), nil
 	}
-	return redHatRelease(path.Base(p), firstLine(text)), nil
+	return redHatRelease(path.Base(p), text), nil
 }
 
-func named(family ftypes.OSType, name string) ftypes.OS {
-	if name == "" {
+// firstLine reads a file that holds a version and no more. An empty first line
+// still says which family this is.
+func firstLine(family ftypes.OSType, text string) ftypes.OS {
+	if text == "" {
 		return ftypes.OS{}
 	}
-	return ftypes.OS{Family: family, Name: name}
-}
-
-func firstLine(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
-	return strings.TrimSuffix(line, "\r")
+	return ftypes.OS{Family: family, Name: strings.TrimSuffix(line, "\r")}
 }
 
-// osReleaseFamilies maps ID of os-release. Debian and Ubuntu are left to
+// osReleaseFamily maps ID of os-release. Debian and Ubuntu are left to
 // debian_version and lsb-release, which alone tell point releases; so does Trivy.
 func osReleaseFamily(id, name string) ftypes.OSType {
 	switch id {
@@ -115,15 +120,19 @@ func osReleaseFamily(id, name string) ftypes.OSType {
 func osRelease(text string) ftypes.OS {
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(line, "="); ok {
-			fields[strings.TrimSpace(key)] = strings.Trim(strings.TrimSpace(value), `"'`)
+		key, value, ok := strings.Cut(line, "=")
+		switch key = strings.TrimSpace(key); key {
+		case "ID", "NAME", "VERSION_ID":
+			if ok {
+				fields[key] = strings.Trim(strings.TrimSpace(value), `"'`)
+			}
 		}
 	}
 	family := osReleaseFamily(fields["ID"], fields["NAME"])
-	if family == "" {
+	if family == "" || fields["VERSION_ID"] == "" {
 		return ftypes.OS{}
 	}
-	return named(family, fields["VERSION_ID"])
+	return ftypes.OS{Family: family, Name: fields["VERSION_ID"]}
 }
 
 func lsbRelease(text string) ftypes.OS {
@@ -134,7 +143,7 @@ func lsbRelease(text string) ftypes.OS {
 			ubuntu = true
 		}
 		if release, ok := strings.CutPrefix(line, "DISTRIB_RELEASE="); ok && ubuntu {
-			return named(ftypes.Ubuntu, strings.TrimSpace(release))
+			return ftypes.OS{Family: ftypes.Ubuntu, Name: strings.TrimSpace(release)}
 		}
 	}
 	return ftypes.OS{}
@@ -148,7 +157,8 @@ func ubuntuPro(text string) (ftypes.OS, error) {
 			Status string `json:"status"`
 		} `json:"services"`
 	}
-	if err := json.Unmarshal([]byte(text), &status); err != nil {
+	// What may follow the first value is no part of it.
+	if err := json.NewDecoder(strings.NewReader(text)).Decode(&status); err != nil {
 		return ftypes.OS{}, fmt.Errorf("status of Ubuntu Pro: %w", err)
 	}
 	for _, s := range status.Services {
@@ -167,47 +177,52 @@ func systemRelease(text string) ftypes.OS {
 		switch {
 		case strings.HasPrefix(line, "Amazon Linux release 2"):
 			if len(fields) >= 5 {
-				return named(ftypes.Amazon, strings.Join(fields[3:], " "))
+				return ftypes.OS{Family: ftypes.Amazon, Name: strings.Join(fields[3:], " ")}
 			}
 		case strings.HasPrefix(line, "Amazon Linux"):
-			return named(ftypes.Amazon, strings.Join(fields[2:], " "))
+			return ftypes.OS{Family: ftypes.Amazon, Name: strings.Join(fields[2:], " ")}
 		}
 	}
 	return ftypes.OS{}
 }
 
-// redHatRelease reads the one line of Red Hat's and its relatives' files, like
-// "Rocky Linux release 9.3 (Blue Onyx)". Oracle and others also carry
-// redhat-release; merging prefers their own file.
-func redHatRelease(base, line string) ftypes.OS {
-	match := regexp.MustCompile(`(.*) release (\d[\d.]*)`).FindStringSubmatch(strings.TrimSpace(line))
-	if match == nil {
-		return ftypes.OS{}
-	}
-	var family ftypes.OSType
-	switch strings.ToLower(match[1]) {
-	case "centos", "centos linux":
-		family = ftypes.CentOS
-	case "rocky", "rocky linux":
-		family = ftypes.Rocky
-	case "alma", "almalinux", "alma linux":
-		family = ftypes.Alma
-	case "oracle", "oracle linux", "oracle linux server":
-		family = ftypes.Oracle
-	case "fedora", "fedora linux":
-		family = ftypes.Fedora
-	default:
-		family = ftypes.RedHat
-	}
-	// Each file but redhat-release speaks for one distribution only.
+// redHatRelease reads Red Hat's and its relatives' files, lines like "Rocky
+// Linux release 9.3 (Blue Onyx)" up to the first that is none. Each file but
+// redhat-release speaks for one distribution only; that one, Oracle and others
+// carry too, and merging prefers their own file.
+func redHatRelease(base, text string) ftypes.OS {
+	release := regexp.MustCompile(`(.*) release (\d[\d.]*)`)
 	own := map[string]ftypes.OSType{
 		"centos-release": ftypes.CentOS, "rocky-release": ftypes.Rocky, "almalinux-release": ftypes.Alma, "fedora-release": ftypes.Fedora,
 	}
-	switch want, ok := own[base]; {
-	case base == "oracle-release":
-		family = ftypes.Oracle
-	case ok && family != want:
-		return ftypes.OS{}
+	for line := range strings.Lines(text) {
+		match := release.FindStringSubmatch(strings.TrimSpace(line))
+		if match == nil {
+			break
+		}
+		family := redHatFamily(match[1])
+		if base == "oracle-release" {
+			family = ftypes.Oracle
+		}
+		if want, ok := own[base]; !ok || family == want {
+			return ftypes.OS{Family: family, Name: match[2]}
+		}
 	}
-	return named(family, match[2])
+	return ftypes.OS{}
+}
+
+func redHatFamily(name string) ftypes.OSType {
+	switch strings.ToLower(name) {
+	case "centos", "centos linux":
+		return ftypes.CentOS
+	case "rocky", "rocky linux":
+		return ftypes.Rocky
+	case "alma", "almalinux", "alma linux":
+		return ftypes.Alma
+	case "oracle", "oracle linux", "oracle linux server":
+		return ftypes.Oracle
+	case "fedora", "fedora linux":
+		return ftypes.Fedora
+	}
+	return ftypes.RedHat
 }

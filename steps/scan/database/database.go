@@ -1,14 +1,17 @@
-// Package database keeps the vulnerability database in a directory up to date.
+// Package database keeps Trivy's databases in a directory up to date: that of
+// vulnerabilities, and the index of Java archives.
 //
-// The database is Trivy's: an OCI artifact of one layer, a gzipped tar of
-// trivy.db and metadata.json (https://github.com/aquasecurity/trivy-db). In the
-// cache it stands as Trivy has it, so the two can share one:
+// Each is an OCI artifact of one layer, a gzipped tar of the database and
+// metadata.json. In the cache they stand as Trivy has them, so the two can share
+// one:
 //
 //	<cache-dir>/db/trivy.db
 //	<cache-dir>/db/metadata.json
+//	<cache-dir>/java-db/trivy-java.db
+//	<cache-dir>/java-db/metadata.json
 //
-// The directory db is replaced as a whole: a reader finds the old database or
-// the new one, never parts of both.
+// The directory of a database is replaced as a whole: a reader finds the old
+// database or the new one, never parts of both.
 package database
 
 import (
@@ -30,25 +33,8 @@ import (
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
-// SchemaVersion is the version of the database that can be read, and the tag it
-// is published under.
-const SchemaVersion = 2
-
-// minAge is how long a downloaded database is not asked for again, even when a
-// newer one should be out: publishing is sometimes late.
-const minAge = time.Hour
-
-// Names of the files in db.
-const (
-	fileDB       = "trivy.db"
-	fileMetadata = "metadata.json"
-)
-
-// DefaultRepositories returns where the public database is published, in the
-// order they are tried.
-func DefaultRepositories() []string {
-	return []string{"mirror.gcr.io/aquasec/trivy-db:2", "ghcr.io/aquasecurity/trivy-db:2"}
-}
+// fileMetadata is what stands beside a database.
+const fileMetadata = "metadata.json"
 
 // Metadata is metadata.json: what its publisher says, and where we got it.
 type Metadata struct {
@@ -70,8 +56,10 @@ type Registry interface {
 
 // Options of Ready.
 type Options struct {
+	Kind Kind // [Vulnerabilities] or [Java]
+
 	CacheDir     string   // absolute; made when missing
-	Repositories []string // tried in order; a name without a tag means that of SchemaVersion
+	Repositories []string // tried in order; a name without a tag means that of the schema
 	SkipUpdate   bool     // use what is there, however old
 	Registry     Registry
 	Log          *slog.Logger
@@ -84,7 +72,8 @@ type Options struct {
 
 // Database is one that is ready to be opened.
 type Database struct {
-	Dir      string // holds trivy.db
+	Dir      string // holds it and its metadata
+	Path     string // of the database itself
 	Metadata Metadata
 }
 
@@ -98,45 +87,54 @@ func Ready(ctx context.Context, opts Options) (Database, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	dir := filepath.Join(opts.CacheDir, "db")
+	kind := opts.Kind
+	dir := filepath.Join(opts.CacheDir, kind.folder)
 	if opts.SkipUpdate {
 		return existing(dir, opts)
 	}
 	if err := os.MkdirAll(opts.CacheDir, 0o755); err != nil {
-		return Database{}, fault.Failed(fmt.Errorf("cache of the vulnerability database: %w", err), "set cache-dir to a directory that can be written to")
+		return Database{}, fault.Failed(fmt.Errorf("cache of the %s: %w", kind.Name, err), "set cache-dir to a directory that can be written to")
 	}
-	unlock, err := lock(ctx, opts.CacheDir) // two scans that start together download once
+	unlock, err := lock(ctx, kind, opts.CacheDir) // two scans that start together download once
 	if err != nil {
 		return Database{}, err
 	}
 	defer unlock()
 
-	meta, err := ReadMetadata(dir)
+	meta, err := kind.readMetadata(dir)
 	if err == nil && fresh(meta, opts) {
-		return Database{dir, meta}, nil
+		return kind.at(dir, meta), nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		opts.Log.Warn("the vulnerability database in the cache is not usable and is downloaded again", "reason", err)
+		opts.Log.Warn("the "+kind.Name+" in the cache is not usable and is downloaded again", "reason", err)
 	}
 	meta, err = update(ctx, dir, opts)
-	return Database{dir, meta}, err
+	return kind.at(dir, meta), err
+}
+
+// Path is where the database itself is in its directory.
+func (k Kind) Path(dir string) string { return filepath.Join(dir, k.file) }
+
+func (k Kind) at(dir string, meta Metadata) Database {
+	return Database{Dir: dir, Path: k.Path(dir), Metadata: meta}
 }
 
 // existing is Ready with SkipUpdate: it writes nothing.
 func existing(dir string, opts Options) (Database, error) {
-	meta, err := ReadMetadata(dir)
+	kind := opts.Kind
+	meta, err := kind.readMetadata(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Database{}, fault.Failed(fmt.Errorf("no vulnerability database in %s, and skip-db-update forbids to download one", dir),
-			"run once without skip-db-update, or restore cache-dir from a run that did")
+		return Database{}, fault.Failed(fmt.Errorf("no %s in %s, and %s forbids to download one", kind.Name, dir, kind.skipInput),
+			"run once without "+kind.skipInput+", or restore cache-dir from a run that did")
 	}
 	if err != nil {
-		return Database{}, fault.Failed(err, "remove the directory and run once without skip-db-update")
+		return Database{}, fault.Failed(err, "remove the directory and run once without "+kind.skipInput)
 	}
 	if now := opts.Now(); now.After(meta.NextUpdate) {
-		opts.Log.Warn("the vulnerability database is out of date; flaws published since are not found",
+		opts.Log.Warn("the "+kind.Name+" is out of date; what was published since is not found",
 			"updated", meta.UpdatedAt.Format(time.DateOnly), "next-update", meta.NextUpdate.Format(time.DateOnly))
 	}
-	return Database{dir, meta}, nil
+	return kind.at(dir, meta), nil
 }
 
 // fresh reports whether the database that meta describes need not be asked for.
@@ -146,15 +144,15 @@ func fresh(meta Metadata, opts Options) bool {
 		return false
 	}
 	if meta.Repository != "" && !slices.Contains(opts.Repositories, meta.Repository) {
-		opts.Log.Info("the vulnerability database in the cache came from another repository", "repository", meta.Repository)
+		opts.Log.Info("the "+opts.Kind.Name+" in the cache came from another repository", "repository", meta.Repository)
 		return false
 	}
-	return now.Before(meta.NextUpdate) || now.Before(meta.DownloadedAt.Add(minAge))
+	return now.Before(meta.NextUpdate) || now.Before(meta.DownloadedAt.Add(opts.Kind.minAge))
 }
 
-// ReadMetadata reads and checks metadata.json in dir, and that the database it
+// readMetadata reads and checks metadata.json in dir, and that the database it
 // speaks of is there. The error is [fs.ErrNotExist] when there is none.
-func ReadMetadata(dir string) (Metadata, error) {
+func (k Kind) readMetadata(dir string) (Metadata, error) {
 	var meta Metadata
 	path := filepath.Join(dir, fileMetadata)
 	f, err := os.Open(path)
@@ -165,38 +163,35 @@ func ReadMetadata(dir string) (Metadata, error) {
 	if err := json.NewDecoder(io.LimitReader(f, maxMetadataBytes)).Decode(&meta); err != nil {
 		return meta, fmt.Errorf("%s: %w", path, err)
 	}
-	info, err := os.Stat(filepath.Join(dir, fileDB))
+	info, err := os.Stat(filepath.Join(dir, k.file))
 	if err != nil {
 		return meta, err
 	}
 	if info.Size() == 0 {
-		return meta, fmt.Errorf("%s is empty", filepath.Join(dir, fileDB))
+		return meta, fmt.Errorf("%s is empty", filepath.Join(dir, k.file))
 	}
-	return meta, checkSchema(meta, path)
-}
-
-func checkSchema(meta Metadata, where string) error {
-	if meta.Version == SchemaVersion {
-		return nil
+	if meta.Version != k.Schema {
+		return meta, &schemaError{k, path, meta.Version}
 	}
-	return &schemaError{where, meta.Version}
+	return meta, nil
 }
 
 // schemaError is a database of a format that cannot be read here.
 type schemaError struct {
+	Kind    Kind
 	Where   string
 	Version int
 }
 
 func (e *schemaError) Error() string {
-	return fmt.Sprintf("vulnerability database %s has schema version %d; this program reads version %d", e.Where, e.Version, SchemaVersion)
+	return fmt.Sprintf("%s %s has schema version %d; this program reads version %d", e.Kind.Name, e.Where, e.Version, e.Kind.Schema)
 }
 
 func (e *schemaError) Hint() string {
-	if e.Version > SchemaVersion {
+	if e.Version > e.Kind.Schema {
 		return "use a newer imagewright-scan"
 	}
-	return fmt.Sprintf("set db-repository to one that is published with the tag %d", SchemaVersion)
+	return fmt.Sprintf("set %s to one that is published with the tag %d", e.Kind.repositoryInput, e.Kind.Schema)
 }
 
 func (e *schemaError) ExitCode() int { return fault.ExitFailed }

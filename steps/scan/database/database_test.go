@@ -33,6 +33,7 @@ func newOptions(t *testing.T) (Options, string) {
 		t.Fatal(err)
 	}
 	opts := Options{
+		Kind:         Vulnerabilities(),
 		CacheDir:     t.TempDir(),
 		Repositories: []string{server.Addr() + "/db:2"},
 		Registry:     client,
@@ -204,7 +205,7 @@ func content(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == "db.lock" {
+		if err != nil || d.IsDir() || filepath.Ext(d.Name()) == ".lock" {
 			return err
 		}
 		data, err := os.ReadFile(path)
@@ -251,20 +252,21 @@ func TestAnUpdateReplacesTheWholeDirectory(t *testing.T) {
 // A reader never finds no database or half a one while another process updates.
 func TestReadersAlwaysFindADatabase(t *testing.T) {
 	cache := t.TempDir()
-	dir := filepath.Join(cache, "db")
+	kind := Vulnerabilities()
+	dir := filepath.Join(cache, kind.folder)
 	fresh := func(text string) string {
 		d := filepath.Join(t.TempDir(), "fresh")
 		if err := os.Mkdir(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		for _, file := range []string{fileDB, fileMetadata} {
+		for _, file := range []string{kind.file, fileMetadata} {
 			if err := os.WriteFile(filepath.Join(d, file), []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 		return d
 	}
-	if err := replace(dir, fresh("first")); err != nil {
+	if err := kind.replace(dir, fresh("first")); err != nil {
 		t.Fatal(err)
 	}
 	if err := exchange(dir, fresh("probe")); err != nil {
@@ -280,14 +282,14 @@ func TestReadersAlwaysFindADatabase(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := os.ReadFile(filepath.Join(dir, fileDB)); err != nil {
+			if _, err := os.ReadFile(filepath.Join(dir, kind.file)); err != nil {
 				t.Errorf("a reader finds no database: %v", err)
 				return
 			}
 		}
 	})
 	for range 50 {
-		if err := replace(dir, fresh("next")); err != nil {
+		if err := kind.replace(dir, fresh("next")); err != nil {
 			t.Error(err)
 		}
 	}

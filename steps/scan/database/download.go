@@ -16,19 +16,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/imagewright/imagewright/internal/durable"
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
-const layerType types.MediaType = "application/vnd.aquasec.trivy.db.layer.v1.tar+gzip"
-
-// Bounds, bytes. The public database has about 0.1 GB compressed and 1 GB
-// unpacked, and grows by a fifth a year.
+// Bounds, bytes. The public vulnerability database has about 0.1 GB compressed
+// and 1 GB unpacked, and grows by a fifth a year; the Java index is some times
+// as large.
 const (
-	maxLayerBytes    = 2 << 30
+	maxLayerBytes    = 4 << 30
 	maxDBBytes       = 16 << 30
 	maxMetadataBytes = 1 << 20
 	maxEntries       = 100 // of the tar; two are expected
@@ -37,37 +35,41 @@ const (
 // update downloads the database from the first repository that has a good one
 // and puts it at dir. When none has, the error tells of each.
 func update(ctx context.Context, dir string, opts Options) (Metadata, error) {
-	if err := sweep(opts.CacheDir); err != nil {
-		return Metadata{}, fmt.Errorf("cache of the vulnerability database: %w", err)
+	kind := opts.Kind
+	if err := sweep(kind, opts.CacheDir); err != nil {
+		return Metadata{}, fmt.Errorf("cache of the %s: %w", kind.Name, err)
 	}
 	if len(opts.Repositories) == 0 {
-		return Metadata{}, fault.Usage(errors.New("no repository to download the vulnerability database from"), "set db-repository")
+		return Metadata{}, fault.Usage(errors.New("no repository to download the "+kind.Name+" from"), "set "+kind.repositoryInput)
 	}
 	var failed []error
 	for _, repository := range opts.Repositories {
 		meta, err := updateFrom(ctx, repository, dir, opts)
 		if err == nil {
-			opts.Log.Info("vulnerability database downloaded", "repository", repository, "updated", meta.UpdatedAt.Format(time.RFC3339))
+			opts.Log.Info(kind.Name+" downloaded", "repository", repository, "updated", meta.UpdatedAt.Format(time.RFC3339))
 			return meta, nil
 		}
 		if ctx.Err() != nil {
 			return Metadata{}, ctx.Err()
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", repository, err))
-		opts.Log.Warn("vulnerability database not available", "repository", repository, "reason", err)
+		opts.Log.Warn(kind.Name+" not available", "repository", repository, "reason", err)
 	}
-	return Metadata{}, &unavailable{failed}
+	return Metadata{}, &unavailable{kind, failed}
 }
 
 // unavailable says why no repository gave a database.
-type unavailable struct{ Errs []error }
+type unavailable struct {
+	Kind Kind
+	Errs []error
+}
 
 func (e *unavailable) Error() string {
 	texts := make([]string, len(e.Errs))
 	for i, err := range e.Errs {
 		texts[i] = err.Error()
 	}
-	return "vulnerability database: " + strings.Join(texts, "; ")
+	return e.Kind.Name + ": " + strings.Join(texts, "; ")
 }
 
 func (e *unavailable) Unwrap() []error { return e.Errs }
@@ -80,16 +82,17 @@ func (e *unavailable) Hint() string {
 			return hint
 		}
 	}
-	return "set db-repository to a mirror that can be reached, or skip-db-update=true to use the database of an earlier run"
+	return fmt.Sprintf("set %s to a mirror that can be reached, or %s=true to use the one of an earlier run", e.Kind.repositoryInput, e.Kind.skipInput)
 }
 
 // updateFrom downloads the database from repository and puts it at dir.
 func updateFrom(ctx context.Context, repository, dir string, opts Options) (Metadata, error) {
-	artifact, layer, err := find(ctx, repository, opts.Registry)
+	kind := opts.Kind
+	artifact, layer, err := kind.find(ctx, repository, opts.Registry)
 	if err != nil {
 		return Metadata{}, err
 	}
-	fresh, err := os.MkdirTemp(opts.CacheDir, durable.TempPrefix+"db-")
+	fresh, err := os.MkdirTemp(opts.CacheDir, kind.tempPrefix())
 	if err != nil {
 		return Metadata{}, err
 	}
@@ -97,10 +100,10 @@ func updateFrom(ctx context.Context, repository, dir string, opts Options) (Meta
 	if err := os.Chmod(fresh, 0o755); err != nil {
 		return Metadata{}, err
 	}
-	if err := fetch(layer, fresh); err != nil {
+	if err := kind.fetch(layer, fresh); err != nil {
 		return Metadata{}, err
 	}
-	meta, err := ReadMetadata(fresh)
+	meta, err := kind.readMetadata(fresh)
 	if err != nil {
 		return Metadata{}, named(err, repository)
 	}
@@ -114,14 +117,14 @@ func updateFrom(ctx context.Context, repository, dir string, opts Options) (Meta
 			return Metadata{}, err
 		}
 	}
-	return meta, replace(dir, fresh)
+	return meta, kind.replace(dir, fresh)
 }
 
 // named makes the error speak of the repository instead of the temporary
 // directory the database was unpacked in.
 func named(err error, repository string) error {
 	if schema, ok := errors.AsType[*schemaError](err); ok {
-		return &schemaError{repository, schema.Version}
+		return &schemaError{schema.Kind, repository, schema.Version}
 	}
 	return err
 }
@@ -133,8 +136,8 @@ func writeMetadata(dir string, meta Metadata) error {
 }
 
 // find returns the artifact's digest and the one layer that is the database.
-func find(ctx context.Context, repository string, registry Registry) (v1.Hash, v1.Layer, error) {
-	ref, err := reference(repository, registry)
+func (k Kind) find(ctx context.Context, repository string, registry Registry) (v1.Hash, v1.Layer, error) {
+	ref, err := k.reference(repository, registry)
 	if err != nil {
 		return v1.Hash{}, nil, err
 	}
@@ -143,22 +146,22 @@ func find(ctx context.Context, repository string, registry Registry) (v1.Hash, v
 		return v1.Hash{}, nil, err
 	}
 	if !d.MediaType.IsImage() {
-		return v1.Hash{}, nil, fmt.Errorf("is no vulnerability database: its media type is %s", d.MediaType)
+		return v1.Hash{}, nil, fmt.Errorf("is no %s: its media type is %s", k.Name, d.MediaType)
 	}
-	layer, err := onlyLayer(d)
+	layer, err := k.onlyLayer(d)
 	return d.Digest, layer, err
 }
 
 // reference is repository as a reference. The tag of a database is its schema's
 // version; never latest.
-func reference(repository string, registry Registry) (name.Reference, error) {
+func (k Kind) reference(repository string, registry Registry) (name.Reference, error) {
 	if !strings.ContainsAny(path.Base(repository), ":@") { // a port stands before the last slash
-		repository = fmt.Sprintf("%s:%d", repository, SchemaVersion)
+		repository = fmt.Sprintf("%s:%d", repository, k.Schema)
 	}
 	return registry.Reference(repository)
 }
 
-func onlyLayer(d *remote.Descriptor) (v1.Layer, error) {
+func (k Kind) onlyLayer(d *remote.Descriptor) (v1.Layer, error) {
 	img, err := d.Image()
 	if err != nil {
 		return nil, err
@@ -167,25 +170,25 @@ func onlyLayer(d *remote.Descriptor) (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(manifest.Layers) != 1 || manifest.Layers[0].MediaType != layerType {
-		return nil, fmt.Errorf("is no vulnerability database: want one layer of media type %s", layerType)
+	if len(manifest.Layers) != 1 || manifest.Layers[0].MediaType != k.layer {
+		return nil, fmt.Errorf("is no %s: want one layer of media type %s", k.Name, k.layer)
 	}
 	if size := manifest.Layers[0].Size; size > maxLayerBytes {
-		return nil, fmt.Errorf("the vulnerability database has %d bytes; more than %d are not taken", size, int64(maxLayerBytes))
+		return nil, fmt.Errorf("the %s has %d bytes; more than %d are not taken", k.Name, size, int64(maxLayerBytes))
 	}
 	return img.LayerByDigest(manifest.Layers[0].Digest)
 }
 
 // fetch unpacks layer into dir. Its size and digest are verified at its end: dir
 // must not be used when there is an error.
-func fetch(layer v1.Layer, dir string) error {
+func (k Kind) fetch(layer v1.Layer, dir string) error {
 	body, err := layer.Compressed() // checks size and digest as it is read
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if err := unpack(body, dir); err != nil {
-		return fmt.Errorf("unpack the vulnerability database: %w", err)
+	if err := k.unpack(body, dir); err != nil {
+		return fmt.Errorf("unpack the %s: %w", k.Name, err)
 	}
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return err
@@ -195,18 +198,18 @@ func fetch(layer v1.Layer, dir string) error {
 
 // unpack writes the two files of a database, and nothing else, into dir. Each
 // must be there exactly once.
-func unpack(compressed io.Reader, dir string) error {
+func (k Kind) unpack(compressed io.Reader, dir string) error {
 	z, err := gzip.NewReader(compressed)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	bounds := map[string]int64{fileDB: maxDBBytes, fileMetadata: maxMetadataBytes}
+	bounds := map[string]int64{k.file: maxDBBytes, fileMetadata: maxMetadataBytes}
 	t := tar.NewReader(z)
 	for range maxEntries {
 		h, err := t.Next()
 		if err == io.EOF {
-			return complete(z, bounds)
+			return k.complete(z, bounds)
 		}
 		if err != nil {
 			return err
@@ -232,11 +235,11 @@ func unpack(compressed io.Reader, dir string) error {
 
 // complete reads z to its end, whose checksum covers the whole, and says what is
 // missing.
-func complete(z io.Reader, missing map[string]int64) error {
+func (k Kind) complete(z io.Reader, missing map[string]int64) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(z, maxMetadataBytes)); err != nil {
 		return err
 	}
-	for _, file := range []string{fileDB, fileMetadata} {
+	for _, file := range []string{k.file, fileMetadata} {
 		if _, ok := missing[file]; ok {
 			return fmt.Errorf("it holds no %s", file)
 		}

@@ -55,7 +55,7 @@ func TestOnlyTheTwoFilesAreUnpacked(t *testing.T) {
 	packed := archive(t,
 		member{"../escape", tar.TypeReg, "x"}, member{"/etc/passwd", tar.TypeReg, "x"}, member{"sub/trivy.db", tar.TypeReg, "x"},
 		member{"./trivy.db", tar.TypeReg, "bolt"}, member{"trivy.db", tar.TypeReg, "second"}, member{"metadata.json", tar.TypeReg, goodMetadata})
-	if err := unpack(bytes.NewReader(packed), dir); err != nil {
+	if err := Vulnerabilities().unpack(bytes.NewReader(packed), dir); err != nil {
 		t.Fatal(err)
 	}
 	files := content(t, dir)
@@ -66,6 +66,7 @@ func TestOnlyTheTwoFilesAreUnpacked(t *testing.T) {
 
 func TestArtifactsThatAreNoDatabaseAreRefused(t *testing.T) {
 	opts, addr := newOptions(t)
+	layerType := opts.Kind.layer
 	db, meta := member{"trivy.db", tar.TypeReg, "bolt"}, member{"metadata.json", tar.TypeReg, goodMetadata}
 	good := archive(t, db, meta)
 	many := make([]member, maxEntries+1)

@@ -21,6 +21,7 @@ import (
 	trivydb "github.com/aquasecurity/trivy-db/pkg/db"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -31,7 +32,7 @@ const (
 )
 
 // Database is an open vulnerability database.
-type Database struct{ path string }
+type Database struct{ dir string }
 
 // Errors of Open, to be found with errors.Is.
 var (
@@ -40,9 +41,7 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// Open opens the database trivy.db in dir, of a schema version that package
-// database has checked. Nothing is written, and a damaged database is left where
-// it is.
+// Open opens the database trivy.db in dir; see [OpenFile].
 //
 // Errors: [ErrMissing], [ErrEmpty], [ErrDamaged].
 func Open(dir string) (*Database, error) {
@@ -50,30 +49,45 @@ func Open(dir string) (*Database, error) {
 	if err != nil {
 		return nil, describe(dir, err)
 	}
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = ErrMissing
-	}
-	if err != nil {
+	f, err := os.Open(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, describe(dir, ErrMissing)
+	case err != nil:
 		return nil, describe(dir, err)
 	}
+	defer f.Close()
+	return OpenFile(f)
+}
+
+// OpenFile opens the database in f, of a schema version that package database
+// has checked. f stays the caller's. Nothing is written, and a damaged database
+// is left as it is.
+//
+// Errors: [ErrEmpty], [ErrDamaged].
+func OpenFile(f *os.File) (*Database, error) {
+	dir := filepath.Dir(f.Name())
 	if c := (trivydb.Config{}).Connection(); c != nil && c.Path() != "" {
 		return nil, describe(dir, errors.New("another one is open in this process"))
 	}
-	if err := open(path); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, describe(dir, err)
+	}
+	if err := open(f); err != nil {
 		return nil, describe(dir, err)
 	}
 	if err := guard(func() error { return check(info.Size()) }); err != nil {
 		trivydb.Close()
 		return nil, describe(dir, err)
 	}
-	return &Database{path}, nil
+	return &Database{dir}, nil
 }
 
 // Close closes the database.
 func (d *Database) Close() error {
 	if err := guard(trivydb.Close); err != nil {
-		return describe(filepath.Dir(d.path), err)
+		return describe(d.dir, err)
 	}
 	return nil
 }
@@ -90,28 +104,24 @@ func describe(dir string, err error) error {
 	return fault.Failed(fmt.Errorf("vulnerability database %s: %w", dir, err), hint)
 }
 
-// open makes the database at path the one trivy-db reads.
-func open(path string) error {
-	// Trivy's Init deletes a file that faults. It gets a link to delete: the
-	// database may be shared, and what is wrong with it should stay visible.
-	dir, err := os.MkdirTemp("", "imagewright-db-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir) // an open file needs no name
-	if err := os.Symlink(path, filepath.Join(dir, databaseFile)); err != nil {
-		return err
-	}
-	err = guard(func() error {
-		return trivydb.Init(dir, trivydb.WithBoltOptions(&bolt.Options{ReadOnly: true, Timeout: lockTimeout}))
-	})
+// open makes the database in f the one trivy-db reads.
+func open(f *os.File) error {
+	// Trivy's Init opens a path, and deletes the file there when it faults. The
+	// database may be shared, what is wrong with it should stay visible, and this
+	// process may not be allowed to open it. So the path it gets is of no file.
+	options := &bolt.Options{ReadOnly: true, Timeout: lockTimeout, OpenFile: func(string, int, os.FileMode) (*os.File, error) {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, os.NewSyscallError("dup", err)
+		}
+		return os.NewFile(uintptr(fd), f.Name()), nil
+	}}
+	err := guard(func() error { return trivydb.Init(os.TempDir(), trivydb.WithBoltOptions(options)) })
 	switch {
 	case err == nil, errors.Is(err, ErrDamaged):
 		return err
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return errors.New("another process is writing it")
-	case errors.Is(err, fs.ErrPermission):
-		return errors.New("it may not be read")
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }

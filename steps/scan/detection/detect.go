@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sort"
 
@@ -74,7 +73,7 @@ func (d *Database) Detect(ctx context.Context, detail *analysis.Detail, opts Opt
 		return err
 	})
 	if errors.Is(err, ErrDamaged) {
-		err = describe(filepath.Dir(d.path), err)
+		err = describe(d.dir, err)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("detect vulnerabilities: %w", err)
@@ -82,7 +81,36 @@ func (d *Database) Detect(ctx context.Context, detail *analysis.Detail, opts Opt
 	return results, endOfLife, nil
 }
 
+// List is Detect without a database: the packages, and nothing about them.
+func List(ctx context.Context, detail *analysis.Detail, opts Options) (types.Results, error) {
+	results, _, err := scan(ctx, detail, opts, nil)
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
+	}
+	return results, nil
+}
+
 func detect(ctx context.Context, detail *analysis.Detail, opts Options) (types.Results, bool, error) {
+	results, endOfLife, err := scan(ctx, detail, opts, types.Scanners{types.VulnerabilityScanner})
+	if err != nil {
+		return nil, false, err
+	}
+	sources := opts.SeveritySources
+	if len(sources) == 0 {
+		sources = []dbtypes.SourceID{"auto"} // with an empty list every severity is UNKNOWN
+	}
+	var details details
+	for i := range results {
+		vulns := results[i].Vulnerabilities
+		vulnerability.NewClient(&details).FillInfo(vulns, sources)
+		results[i].Vulnerabilities = unique(vulns)
+		sort.Sort(types.BySeverity(results[i].Vulnerabilities))
+	}
+	return results, endOfLife, cmp.Or(details.err, ctx.Err())
+}
+
+// scan runs Trivy's scanners over what an image holds.
+func scan(ctx context.Context, detail *analysis.Detail, opts Options, scanners types.Scanners) (types.Results, bool, error) {
 	target := types.ScanTarget{
 		Name:         opts.Name,
 		OS:           System(detail),
@@ -90,7 +118,7 @@ func detect(ctx context.Context, detail *analysis.Detail, opts Options) (types.R
 		Packages:     slices.Clone(detail.Packages),
 		Applications: slices.Clone(detail.Applications),
 	}
-	scan := types.ScanOptions{PkgTypes: opts.PkgTypes, Scanners: types.Scanners{types.VulnerabilityScanner}}
+	scan := types.ScanOptions{PkgTypes: opts.PkgTypes, Scanners: scanners}
 	if scan.PkgTypes == nil {
 		scan.PkgTypes = types.PkgTypes
 	}
@@ -112,18 +140,7 @@ func detect(ctx context.Context, detail *analysis.Detail, opts Options) (types.R
 		}
 		results = append(results, libraries...)
 	}
-	sources := opts.SeveritySources
-	if len(sources) == 0 {
-		sources = []dbtypes.SourceID{"auto"} // with an empty list every severity is UNKNOWN
-	}
-	var details details
-	for i := range results {
-		vulns := results[i].Vulnerabilities
-		vulnerability.NewClient(&details).FillInfo(vulns, sources)
-		results[i].Vulnerabilities = unique(vulns)
-		sort.Sort(types.BySeverity(results[i].Vulnerabilities))
-	}
-	return results, endOfLife, cmp.Or(details.err, ctx.Err())
+	return results, endOfLife, nil
 }
 
 // System returns the distribution whose advisories are looked up: the image's,
@@ -148,7 +165,7 @@ func system(ctx context.Context, target types.ScanTarget, scan types.ScanOptions
 		}
 		return types.Result{}, false, nil
 	}
-	if err == nil && len(target.Packages) > 0 {
+	if err == nil && len(target.Packages) > 0 && scan.Scanners.Enabled(types.VulnerabilityScanner) {
 		var known bool
 		if known, err = knowsRelease(target); err == nil && !known {
 			unmatched.Release = true

@@ -1,0 +1,100 @@
+package layercache
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+func digest(t *testing.T, of string) v1.Hash {
+	t.Helper()
+	h, _, err := v1.SHA256(strings.NewReader(of))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func get(t *testing.T, c *Cache, h v1.Hash) (string, bool) {
+	t.Helper()
+	f, ok := c.Get(h)
+	if !ok {
+		return "", false
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data), true
+}
+
+func TestAnAnswerIsThereForItsLayerAndKeyOnly(t *testing.T) {
+	root := t.TempDir()
+	c, layer := New(root, "one"), digest(t, "layer")
+	if _, ok := c.Get(layer); ok {
+		t.Error("Get: an answer in an empty cache")
+	}
+	if err := c.Put(layer, []byte("answer")); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := get(t, New(root, "one"), layer); !ok || got != "answer" {
+		t.Errorf("Get after Put: %q, %v; want the answer", got, ok)
+	}
+	if _, ok := New(root, "two").Get(layer); ok {
+		t.Error("Get: an answer of another key")
+	}
+	if _, ok := c.Get(digest(t, "other")); ok {
+		t.Error("Get: an answer about another layer")
+	}
+}
+
+func TestAPipeInThePlaceOfAnAnswerKeepsNobodyWaiting(t *testing.T) {
+	c, layer := New(t.TempDir(), "key"), digest(t, "layer")
+	if err := c.Put(layer, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(c.path(layer)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", c.path(layer)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.Get(layer); ok {
+		t.Error("Get opened what is no regular file")
+	}
+}
+
+func TestTrimRemovesWhatWasUnusedForLongest(t *testing.T) {
+	root := t.TempDir()
+	old, used := New(root, "old"), New(root, "new")
+	long := time.Now().Add(-time.Hour)
+	for _, put := range []struct {
+		c  *Cache
+		of string
+	}{{old, "a"}, {used, "a"}, {used, "b"}} {
+		h := digest(t, put.of)
+		if err := put.c.Put(h, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(put.c.path(h), long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	get(t, used, digest(t, "b"))
+	if err := used.Trim(150); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(root, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 1 || left[0] != used.path(digest(t, "b")) {
+		t.Errorf("after Trim: %v; want only the answer that was used", left)
+	}
+}

@@ -1,0 +1,291 @@
+package parser
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/imagewright/imagewright/internal/ci"
+	"github.com/imagewright/imagewright/internal/fault"
+	"github.com/imagewright/imagewright/steps/scan/sandbox"
+	"golang.org/x/sys/unix"
+)
+
+// errBrokenPipe is what a writer gets that nobody reads any more.
+var errBrokenPipe error = syscall.EPIPE
+
+// Process is a running parser. Its methods may be called from many goroutines.
+type Process struct {
+	cmd     *exec.Cmd
+	socket  *socket
+	scratch string
+	words   *lastWords
+	exited  chan struct{} // closed when it is gone
+	death   error         // how it went; read after exited
+
+	ready  chan struct{} // closed when it has said what holds it
+	hello  greeting
+	refuse error // why it cannot be used; read after ready
+}
+
+// setup is the first thing a parser is told.
+type setup struct {
+	Sandbox sandbox.Options `json:"sandbox"`
+	Rules   Rules           `json:"rules"`
+}
+
+// greeting is its answer.
+type greeting struct {
+	Status sandbox.Status `json:"status"`
+	Key    string         `json:"key"` // see Process.Key
+}
+
+// Start starts a parser and returns while it gets ready; ctx bounds its life.
+// The caller closes it.
+func Start(ctx context.Context, o Options) (_ *Process, err error) {
+	p := &Process{words: &lastWords{}, exited: make(chan struct{}), ready: make(chan struct{})}
+	if p.scratch, err = os.MkdirTemp(o.TempDir, "imagewright-scan-"); err != nil {
+		return nil, fmt.Errorf("scratch directory: %w", err)
+	}
+	if err := p.spawn(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the process that reads the image: %w", err), os.Remove(p.scratch))
+	}
+	go p.prepare(ctx, setup{
+		Sandbox: sandbox.Options{Mode: o.Sandbox, ScratchDir: p.scratch, MaxMemory: cmp.Or(o.MaxMemory, defaultMemory), MaxFileSize: maxScratch},
+		Rules:   o.Rules,
+	})
+	return p, nil
+}
+
+func (p *Process) spawn(ctx context.Context) error {
+	here, there, err := newSocket()
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	if p.cmd, err = sandbox.Command(ctx, sandbox.CommandOptions{Name: processName, Files: []*os.File{there}}); err != nil {
+		return errors.Join(err, here.Close())
+	}
+	p.cmd.Stderr = p.words
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // it dies with the thread that made it: https://go.dev/issue/27505
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.death = p.cmd.Wait()
+			close(p.exited)
+		}
+	}()
+	p.socket = here
+	if err := <-started; err != nil {
+		return errors.Join(err, here.Close())
+	}
+	return nil
+}
+
+// prepare has the parser confine itself.
+func (p *Process) prepare(ctx context.Context, s setup) {
+	defer close(p.ready)
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("it does not get ready"))
+	defer cancel()
+	answer, err := p.ask(ctx, request{Do: doSetup, Body: true}, s, nil)
+	if err == nil {
+		err = json.Unmarshal(answer.body, &p.hello)
+	}
+	if err != nil {
+		p.refuse = fmt.Errorf("the process that reads the image: %w", err)
+	}
+}
+
+// Status waits until the parser is confined and tells how.
+func (p *Process) Status(ctx context.Context) (sandbox.Status, error) {
+	select {
+	case <-p.ready:
+		return p.hello.Status, p.refuse
+	case <-ctx.Done():
+		return sandbox.Status{}, context.Cause(ctx)
+	}
+}
+
+// Key stands for all that an answer about a layer depends on beside the layer:
+// the version of the analysis, the rules. It is a file name, known once Status
+// has returned.
+func (p *Process) Key() string { return p.hello.Key }
+
+// Close ends the parser and removes what it worked with.
+func (p *Process) Close() error {
+	p.socket.Close()
+	p.cmd.Process.Kill() // it may be deep in a layer; nothing of it is needed any more
+	<-p.exited
+	return os.RemoveAll(p.scratch)
+}
+
+// deathTimeout is how long a process that has closed its descriptors may take to
+// be gone.
+const deathTimeout = 2 * time.Second
+
+// gone says why a parser gave no answer.
+func (p *Process) gone(err error) error {
+	select {
+	case <-p.exited:
+	case <-time.After(deathTimeout):
+		return fmt.Errorf("the process that reads the image: %w", err)
+	}
+	reason := p.words.reason()
+	if reason == "" && p.death != nil {
+		reason = p.death.Error()
+	}
+	return fault.Failed(fmt.Errorf("no verdict: the process that reads the image broke off: %s", cmp.Or(reason, "nobody knows why")),
+		"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither")
+}
+
+// lastWords keeps the beginning of what a process says when it dies.
+type lastWords struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// maxWords bounds it, bytes: the reason comes first, the stacks of all
+// goroutines follow.
+const maxWords = 4 << 10
+
+// Write implements io.Writer.
+func (w *lastWords) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(b[:min(len(b), maxWords-w.text.Len())])
+	return len(b), nil
+}
+
+// reason returns the line that says why, which may quote the image.
+func (w *lastWords) reason() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for line := range strings.Lines(w.text.String()) {
+		line = strings.TrimSpace(line)
+		for _, start := range []string{"panic: ", "fatal error: ", "runtime: out of memory", "SIG", "imagewright-scan: "} {
+			if strings.HasPrefix(line, start) {
+				return ci.Printable(line)
+			}
+		}
+	}
+	return ""
+}
+
+// ServeIfChild must be the first thing main does. In a process that Start made
+// it does that process's work and exits; in any other it returns at once.
+func ServeIfChild() {
+	if len(os.Args) == 1 && os.Args[0] == processName {
+		os.Exit(serveHere())
+	}
+}
+
+const (
+	// processName is the parser's whole argument list.
+	processName = "imagewright-scan-parser"
+	socketFD    = 3 // the first that is inherited
+)
+
+// serveHere is the life of a parser.
+func serveHere() int {
+	err := func() error {
+		s, err := openSocket(os.NewFile(socketFD, "parser"))
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		x, err := begin(s)
+		if err != nil {
+			return err
+		}
+		return x.serveAll(s)
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "imagewright-scan:", err)
+		return fault.ExitFailed
+	}
+	return 0
+}
+
+// begin takes the first request, the setup, and confines this process before
+// anything else is read.
+func begin(s *socket) (*reader, error) {
+	req, files, err := s.receive()
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll(files)
+	if req.Do != doSetup || len(files) != 2 {
+		return nil, fmt.Errorf("request %q comes before the setup", req.Do)
+	}
+	x, status, err := enter(files[1])
+	hello := greeting{Status: status}
+	if err == nil {
+		hello.Key = x.key()
+	}
+	body, encodeErr := json.Marshal(hello)
+	return x, errors.Join(answer(files[0], result{body: body}, cmp.Or(err, encodeErr)), err)
+}
+
+func enter(document *os.File) (*reader, sandbox.Status, error) {
+	var s setup
+	data, err := readAll(document)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return nil, sandbox.Status{}, err
+	}
+	status, err := sandbox.Enter(s.Sandbox)
+	if err != nil {
+		return nil, status, err
+	}
+	if status.Off {
+		err = os.Setenv("TMPDIR", s.Sandbox.ScratchDir) // as Enter does
+	}
+	if err != nil {
+		return nil, status, err
+	}
+	quiet()
+	x, err := newReader(s.Rules)
+	return x, status, err
+}
+
+// serveAll answers until the other process has closed its end.
+func (x *reader) serveAll(s *socket) error {
+	for {
+		req, files, err := s.receive()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go x.serve(context.Background(), req, files)
+	}
+}
+
+// duplicate returns f as a file of its own, called name.
+func duplicate(f *os.File, name string) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// quiet: Trivy's packages log to slog's default logger. What they tell is in the
+// answers; and nobody listens here.
+func quiet() { slog.SetDefault(slog.New(slog.DiscardHandler)) }

@@ -1,0 +1,97 @@
+package scan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aquasecurity/trivy/pkg/types"
+
+	"github.com/imagewright/imagewright/internal/finding"
+	"github.com/imagewright/imagewright/steps/scan/analysis"
+)
+
+// configTarget is what Trivy calls an image's configuration among files with
+// secrets; those of the image begin with a slash.
+const configTarget = "config.json"
+
+// newSecret is a secret in a file, or a file that is one.
+func newSecret(r types.Result, s types.DetectedSecret, in *traces) finding.Finding {
+	f := finding.Finding{
+		Kind:     finding.Secret,
+		Severity: severity(s.Severity),
+		Rule:     s.RuleID,
+		Title:    s.Title,
+		Message:  s.Title,
+		Match:    strings.TrimSpace(s.Match),
+		Fix:      "revoke it, and build without it",
+		Place:    finding.Place{File: strings.TrimPrefix(r.Target, "/"), Line: s.StartLine, EndLine: s.EndLine},
+	}
+	if r.Target == configTarget {
+		f.Message += " in the image's configuration"
+	}
+	if f.Match != "" {
+		f.Message += ": " + f.Match
+	}
+	in.place(&f.Place, s.Layer)
+	if by := in.removedBy(f.Place.File, s.Layer.DiffID); by > 0 {
+		f.Message += fmt.Sprintf(" (layer %d removes the file, but it is still in the image)", by)
+	}
+	return f
+}
+
+// inConfig tells whether a secret was found in the image's configuration, also
+// one that is ignored.
+func inConfig(results types.Results) bool {
+	for _, r := range results {
+		if r.Target == configTarget && len(r.Secrets)+len(r.ModifiedFindings) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// sensitiveCategory is the category of rules about files, beside Trivy's.
+const sensitiveCategory = "SensitiveFile"
+
+// sensitiveRules say of the kinds of sensitive files how bad one is, and why.
+var sensitiveRules = map[analysis.SensitiveKind]struct{ severity, title string }{
+	analysis.PrivateKey:        {"HIGH", "Private key as a file"},
+	analysis.DotEnv:            {"MEDIUM", "Environment file, which often holds passwords"},
+	analysis.GitDirectory:      {"MEDIUM", "Git repository with the history of the source"},
+	analysis.AWSCredentials:    {"CRITICAL", "Credentials of AWS"},
+	analysis.NpmToken:          {"HIGH", "npm configuration that logs in"},
+	analysis.DockerCredentials: {"HIGH", "Docker configuration that logs in to registries"},
+	analysis.Netrc:             {"HIGH", "Passwords for hosts in .netrc"},
+	analysis.PyPICredentials:   {"HIGH", "Password for PyPI in .pypirc"},
+	analysis.KubeConfig:        {"HIGH", "Credentials of a Kubernetes cluster"},
+}
+
+// sensitiveResults are sensitive files as Trivy would report a secret in them,
+// one result a file, so that all that reads its reports knows them.
+func sensitiveResults(files []analysis.SensitiveFile) types.Results {
+	var results types.Results
+	for _, f := range files {
+		rule := sensitiveRules[f.Kind]
+		results = append(results, types.Result{
+			Target: "/" + f.Path,
+			Class:  types.ClassSecret,
+			Secrets: []types.DetectedSecret{{
+				RuleID: "sensitive-" + string(f.Kind), Category: sensitiveCategory, Severity: rule.severity, Title: rule.title, Layer: f.Layer,
+			}},
+		})
+	}
+	return results
+}
+
+// removals are all files with secrets, and sensitive ones, that a later layer
+// removes.
+func removals(secrets []analysis.Removed, files []analysis.SensitiveFile) []analysis.Removed {
+	all := slices.Clone(secrets)
+	for _, f := range files {
+		if f.RemovedBy > 0 {
+			all = append(all, analysis.Removed{Path: f.Path, Layer: f.Layer.DiffID, By: f.RemovedBy})
+		}
+	}
+	return all
+}
