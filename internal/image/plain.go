@@ -99,14 +99,14 @@ func (p *PlainLayers) Directory() (*os.File, error) { return p.root.Open(".") }
 // Close ends the use of p. Files that were opened stay open.
 func (p *PlainLayers) Close() error { return p.root.Close() }
 
-// Open opens the layer with that diff ID, if it is there and a regular file. A
-// nil p has none. The caller must close it.
+// Open opens the layer with that diff ID, if it is there, and a regular file of
+// at most [MaxPlainLayers] bytes. A nil p has none. The caller must close it.
 func (p *PlainLayers) Open(diffID v1.Hash) (*os.File, bool) {
 	if p == nil || checkHash(diffID) != nil {
 		return nil, false
 	}
 	before, err := p.root.Lstat(diffID.Hex)
-	if err != nil || !before.Mode().IsRegular() {
+	if err != nil || !before.Mode().IsRegular() || before.Size() > MaxPlainLayers {
 		return nil, false
 	}
 	// O_NONBLOCK, should it have become a pipe by now.

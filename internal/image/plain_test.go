@@ -119,6 +119,7 @@ func TestNothingButAFileIsAPlainLayer(t *testing.T) {
 		"a link far away": func() error { return os.Symlink("/etc/passwd", path) },
 		"a named pipe":    func() error { return syscall.Mkfifo(path, 0o644) },
 		"a directory":     func() error { return os.Mkdir(path, 0o755) },
+		"an endless file": func() error { return errors.Join(os.WriteFile(path, nil, 0o644), os.Truncate(path, MaxPlainLayers+1)) },
 	} {
 		must(t, make())
 		if f, ok := p.Open(diffID); ok {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
@@ -35,7 +36,7 @@ func WriteCodeQuality(w io.Writer, findings []finding.Finding) error {
 	for _, f := range findings {
 		begin := max(f.Place.Line, 1)
 		issue := codeQualityIssue{
-			Description: accepted(f, f.Message),
+			Description: ci.Printable(accepted(f, f.Message)),
 			CheckName:   f.Rule,
 			Fingerprint: prints.next(f),
 			Severity:    codeQualitySeverity(f.Severity),

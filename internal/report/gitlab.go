@@ -81,8 +81,9 @@ func newGitLabVulnerability(scan ContainerScan, f finding.Finding, id string) gi
 
 // gitlabDescription is Markdown: that is what GitLab takes it for.
 func gitlabDescription(f finding.Finding) string {
-	paragraphs := []string{Markdown(cmp.Or(f.Detail, f.Title, f.Message))}
-	if f.Message != "" {
+	about := cmp.Or(f.Detail, f.Title, f.Message)
+	paragraphs := []string{Markdown(about)}
+	if f.Message != about {
 		paragraphs = append(paragraphs, Markdown(f.Message))
 	}
 	for _, line := range remarks(f) {

@@ -138,7 +138,7 @@ func newSARIFResult(f finding.Finding, rule int, subject, fingerprint string) sa
 		PartialFingerprints: map[string]string{"primaryLocationLineHash": fingerprint},
 	}
 	if f.Place.Package != "" {
-		r.Locations[0].Logical = []sarifLogical{{Name: f.Place.String(), Kind: "module"}}
+		r.Locations[0].Logical = []sarifLogical{{Name: ci.Printable(f.Place.String()), Kind: "module"}}
 	}
 	return r
 }

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -75,14 +76,25 @@ func (o *outcome) show(job *step.Job, p plan) error {
 	if err := o.write(job.Untrusted(), formatTable, p); err != nil {
 		return err
 	}
-	switch {
-	case isSBOM(p.format):
-		_, err := job.Stdout.Write(withoutCommands(o.documents[document{p.format, o.all[0].image.Digest}]))
-		return err
-	case p.format == formatJUnit || p.format == formatMarkdown: // text of a finding may begin a line
+	if p.format == formatJUnit || p.format == formatMarkdown { // text of a finding may begin a line
 		return o.write(job.UntrustedResult(), p.format, p)
 	}
-	return o.write(job.Stdout, p.format, p)
+	document, err := o.document(p)
+	if err != nil {
+		return err
+	}
+	_, err = job.Stdout.Write(withoutCommands(document))
+	return err
+}
+
+// document is what the format, one of JSON, says of the image.
+func (o *outcome) document(p plan) ([]byte, error) {
+	if isSBOM(p.format) {
+		return o.documents[document{p.format, o.all[0].image.Digest}], nil
+	}
+	var b bytes.Buffer
+	err := o.write(&b, p.format, p)
+	return b.Bytes(), err
 }
 
 func (o *outcome) record(statements []record.Attestation) *record.Scan {

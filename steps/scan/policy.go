@@ -21,6 +21,9 @@ func (o *outcome) judge(p plan, files policyFiles) {
 			one.Results = append(one.Results, sensitiveResults(one.Sensitive)...)
 		}
 		for i := range one.Results {
+			if in.discreet {
+				forgetInstructions(one.Results[i].Secrets)
+			}
 			left := files.ignores.apply(&one.Results[i], p.statuses)
 			o.left.byStatus += left.byStatus
 			o.left.ignored += left.ignored

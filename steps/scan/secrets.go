@@ -27,15 +27,18 @@ func newSecret(r types.Result, s types.DetectedSecret, in *traces) finding.Findi
 		Fix:      "revoke it, and build without it",
 		Place:    finding.Place{File: strings.TrimPrefix(r.Target, "/"), Line: s.StartLine, EndLine: s.EndLine},
 	}
+	if s.Category == sensitiveCategory {
+		f.Fix = "leave it out, and revoke what it holds"
+	}
 	if r.Target == configTarget {
 		f.Message += " in the image's configuration"
 	}
-	if f.Match != "" {
-		f.Message += ": " + f.Match
-	}
 	in.place(&f.Place, s.Layer)
 	if by := in.removedBy(f.Place.File, s.Layer.DiffID); by > 0 {
-		f.Message += fmt.Sprintf(" (layer %d removes the file, but it is still in the image)", by)
+		f.Message += fmt.Sprintf(" (removed by layer %d, still in the image)", by)
+	}
+	if f.Match != "" {
+		f.Message += ": " + f.Match
 	}
 	return f
 }
@@ -57,11 +60,11 @@ const sensitiveCategory = "SensitiveFile"
 // sensitiveRules say of the kinds of sensitive files how bad one is, and why.
 var sensitiveRules = map[analysis.SensitiveKind]struct{ severity, title string }{
 	analysis.PrivateKey:        {"HIGH", "Private key as a file"},
-	analysis.DotEnv:            {"MEDIUM", "Environment file, which often holds passwords"},
-	analysis.GitDirectory:      {"MEDIUM", "Git repository with the history of the source"},
+	analysis.DotEnv:            {"MEDIUM", "Environment file with settings"},
+	analysis.GitDirectory:      {"MEDIUM", "Git repository"},
 	analysis.AWSCredentials:    {"CRITICAL", "Credentials of AWS"},
 	analysis.NpmToken:          {"HIGH", "npm configuration that logs in"},
-	analysis.DockerCredentials: {"HIGH", "Docker configuration that logs in to registries"},
+	analysis.DockerCredentials: {"HIGH", "Docker configuration that logs in"},
 	analysis.Netrc:             {"HIGH", "Passwords for hosts in .netrc"},
 	analysis.PyPICredentials:   {"HIGH", "Password for PyPI in .pypirc"},
 	analysis.KubeConfig:        {"HIGH", "Credentials of a Kubernetes cluster"},

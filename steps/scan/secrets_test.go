@@ -1,15 +1,19 @@
 package scan
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 
 	"github.com/imagewright/imagewright/internal/finding"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
+	"github.com/imagewright/imagewright/test/images"
 )
 
 func TestASecretHasItsLayerAndItsInstruction(t *testing.T) {
@@ -26,7 +30,7 @@ func TestASecretHasItsLayerAndItsInstruction(t *testing.T) {
 			Place:   finding.Place{File: "app/.env", Line: 3, EndLine: 3, Layer: "sha256:bb", LayerNumber: 2, Instruction: "COPY . /app"},
 		}},
 		{"in a file that is gone", "/app/.env", &traces{layers: layers, removed: []analysis.Removed{{Path: "app/.env", Layer: "sha256:bb", By: 3}}}, finding.Finding{
-			Message: "AWS Access Key ID: key=**** (layer 3 removes the file, but it is still in the image)",
+			Message: "AWS Access Key ID (removed by layer 3, still in the image): key=****",
 			Place:   finding.Place{File: "app/.env", Line: 3, EndLine: 3, Layer: "sha256:bb", LayerNumber: 2, Instruction: "COPY . /app"},
 		}},
 		{"in the configuration", "config.json", &traces{layers: layers, discreet: true}, finding.Finding{
@@ -63,6 +67,49 @@ func TestInstructionsReadLikeTheDockerfile(t *testing.T) {
 	}
 }
 
+// In a file, in one that a later layer removes, and in the environment, which
+// nothing that is written may repeat.
+func TestASecretIsFoundWhereverItIs(t *testing.T) {
+	const canary = "AKIA0123456789ABCDEF"
+	key := map[string]string{"opt/key": "export AWS_ACCESS_KEY_ID=" + canary + "\n"}
+	for _, tc := range []struct {
+		name  string
+		files []map[string]string
+		env   []string
+		want  string // in the table
+	}{
+		{"in a file", []map[string]string{key}, nil, "opt/key:1"},
+		{"in a file that is gone", []map[string]string{key, {"opt/.wh.key": ""}}, nil, "AWS Access Key ID (removed by layer 3, still in the image): export AWS"},
+		{"in the environment", nil, []string{"AWS_ACCESS_KEY_ID=" + canary}, "AWS Access Key ID in the image's configuration: "},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCheckout(t)
+			img := compose(t, append([]map[string]string{debian(dpkgClean)}, tc.files...)...)
+			config, err := img.ConfigFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			config = config.DeepCopy()
+			config.Config.Env = tc.env
+			if img, err = mutate.ConfigFile(img, config); err != nil {
+				t.Fatal(err)
+			}
+			if err := images.WriteArchive(filepath.Join(c.dir, "it.tar"), img); err != nil {
+				t.Fatal(err)
+			}
+			r := c.scan(t, "--source=it.tar", "--reports="+strings.Join([]string{"json=out.json", "sarif=out.sarif", "gitlab=out.gitlab.json", "junit=out.xml", "spdx-json=out.spdx.json"}, "\n"))
+			r.wantCode(t, 3)
+			wantText(t, "stdout", r.stdout, "CRITICAL  aws-access-key-id", tc.want)
+			for _, name := range []string{"out.json", "out.sarif", "out.gitlab.json", "out.xml", "out.spdx.json"} {
+				data, err := os.ReadFile(filepath.Join(c.dir, name))
+				if err != nil || strings.Contains(string(data)+r.stdout+r.stderr, canary) {
+					t.Errorf("%s or the log has the secret in clear (%v)", name, err)
+				}
+			}
+		})
+	}
+}
+
 // A file by its name, one in the layer that the next removes.
 func TestSensitiveFilesAreFindings(t *testing.T) {
 	c := newCheckout(t)
@@ -70,7 +117,7 @@ func TestSensitiveFilesAreFindings(t *testing.T) {
 	r := c.scan(t)
 	r.wantCode(t, 3)
 	wantText(t, "stdout", r.stdout, "CRITICAL  sensitive-aws-credentials  root/.aws/credentials  2, COPY test /", "MEDIUM    sensitive-dotenv           app/.env",
-		"layer 3 removes the file", "1 CRITICAL, 1 MEDIUM; fail-on critical: fail")
+		"(removed by layer 3, still in the image)", "1 CRITICAL, 1 MEDIUM; fail-on critical: fail")
 	c.scan(t, "--scanners=vuln").wantCode(t, 0)
 	c.write(t, ".trivyignore", "sensitive-aws-credentials # a placeholder\n")
 	c.scan(t).wantCode(t, 0)

@@ -204,7 +204,7 @@ func TestHostileNamesStayText(t *testing.T) {
 			}
 		}
 	}
-	for _, format := range []string{"table", "json"} {
+	for _, format := range append(formats(), formatTable) {
 		r := c.scan(t, "--format="+format)
 		r.wantCode(t, 3)
 		onlyText(r, "format "+format)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
+	"github.com/aquasecurity/trivy/pkg/types"
 
 	"github.com/imagewright/imagewright/internal/finding"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
@@ -35,6 +36,13 @@ func (t *traces) place(p *finding.Place, layer ftypes.Layer) {
 			}
 			return
 		}
+	}
+}
+
+// forgetInstructions takes out of secrets what made their layers; see discreet.
+func forgetInstructions(secrets []types.DetectedSecret) {
+	for i := range secrets {
+		secrets[i].Layer.CreatedBy = ""
 	}
 }
 

@@ -111,7 +111,7 @@ func writeJSON(w io.Writer, r types.Report) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(withoutCommands(data), '\n'))
+	_, err = w.Write(append(withoutCommands(data), '\n')) // also of the file: people print it
 	return err
 }
 

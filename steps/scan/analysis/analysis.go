@@ -7,9 +7,8 @@
 // together, with what later layers delete and replace taken into account.
 //
 // What is found, and where it is looked for, follows Trivy v0.74.0 in image
-// mode, for the kinds of packages it covers: dpkg and apk, Go binaries, npm,
-// Python and Java archives. An rpm database is reported as a [Problem]: a scan
-// must not pass because nobody looked.
+// mode. A file that should be understood and is not is a [Problem]: a scan must
+// not pass because nobody looked.
 package analysis
 
 import (
@@ -28,7 +27,7 @@ import (
 )
 
 // Version goes up whenever Layer may answer differently for the same bytes.
-const Version = 1
+const Version = 2
 
 // Input is one layer.
 type Input struct {

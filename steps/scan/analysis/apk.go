@@ -93,18 +93,24 @@ func (db *apkDatabase) line(line string) error {
 		db.dir = value
 	case "R:":
 		file := path.Join(db.dir, value)
-		if err := db.listed.addFileName(len(file)); err != nil {
+		if err := db.listed.addName(len(file)); err != nil {
 			return err
 		}
 		pkg.InstalledFiles = append(pkg.InstalledFiles, file)
 		db.installed = append(db.installed, file)
 	case "p:":
 		for name := range strings.FieldsSeq(value) {
+			if err := db.listed.addName(len(name)); err != nil {
+				return err
+			}
 			db.providers[apkName(name)] = pkg.ID
 		}
 	case "D:":
 		pkg.DependsOn = nil
 		for name := range strings.FieldsSeq(value) {
+			if err := db.listed.addName(len(name)); err != nil {
+				return err
+			}
 			if !strings.HasPrefix(name, "!") { // a conflict
 				pkg.DependsOn = append(pkg.DependsOn, apkName(name))
 			}

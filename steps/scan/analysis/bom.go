@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -29,8 +30,9 @@ const nameBOM = "sbom"
 // component, which is known by nothing else.
 const bitnamiDir = "opt/bitnami/"
 
-// inBOM bounds an SBOM in JSON.
-var inBOM = bounds{size: 32 << 20, depth: 100, values: 1 << 20, text: noText}
+// inBOM bounds an SBOM in JSON. An object of it is at least a kilobyte of values
+// before it is a package; a package of Trivy's own SBOMs has a dozen of them.
+var inBOM = bounds{size: 32 << 20, depth: 100, values: 1 << 20, objects: 100_000, text: noText}
 
 const (
 	maxBOMLines = 500_000   // of an SBOM that is no JSON
@@ -85,14 +87,14 @@ func (l *layer) bom(ctx context.Context, p string, c *content) error {
 // those of other things too, of database indexes for one.
 func notBOM(p string, c *content) error {
 	if strings.HasPrefix(p, bitnamiDir) {
-		return fmt.Errorf("this is no SBOM")
+		return errors.New("this is no SBOM")
 	}
 	if path.Ext(p) != ".json" {
 		return nil
 	}
 	data, err := c.bytes()
 	if err == nil && !json.Valid(data) {
-		err = fmt.Errorf("this is no JSON")
+		err = errors.New("this is no JSON")
 	}
 	return err
 }

@@ -161,8 +161,8 @@ func TestBrokenSBOMsAreProblems(t *testing.T) {
 		{"XML", file{path: "a.cdx", content: `<bom xmlns="http://cyclonedx.org/schema/bom/1.4"/>`}, "not read"},
 		{"nothing at Bitnami", file{path: "opt/bitnami/x/.spdx-x.spdx", content: "?"}, "no SBOM"},
 		{"too deep", file{path: "a.cdx.json", content: strings.Repeat("{\"a\":", 101)}, "deep"},
-		{"too much", file{path: "a.cdx.json", content: `{"a":[` + strings.Repeat("{},", 1<<20)}, "values"},
-		{"too much, signed", file{path: "a.cdx.json", content: signed("x", `[`+strings.Repeat("{},", 1<<20)+`0]`)}, "values"},
+		{"too much", file{path: "a.cdx.json", content: `{"a":[` + strings.Repeat("{},", 100_000)}, "objects"},
+		{"too much, signed", file{path: "a.cdx.json", content: signed("x", `[`+strings.Repeat("0,", 1<<20)+`0]`)}, "values"},
 		{"too many lines", file{path: "a.spdx", content: "SPDXVersion: SPDX-2.3\n" + strings.Repeat("\n", maxBOMLines)}, "lines"},
 		{"each on top of the other", file{path: "a.cdx.json", content: chain(3000)}, "without end"},
 	} {

@@ -11,10 +11,11 @@ import (
 // What is measured is how much there is, not whether it is right: that is left
 // to the parser.
 type bounds struct {
-	size   int64 // bytes of the file
-	depth  int   // brackets, and parts of a dotted key, inside each other
-	values int   // keys, elements and objects
-	text   int   // bytes of one string
+	size    int64 // bytes of the file
+	depth   int   // brackets, and parts of a dotted key, inside each other
+	values  int   // keys, elements and objects
+	objects int   // of JSON; 0: as many as values
+	text    int   // bytes of one string
 }
 
 // noText is for parsers that keep a string as it is.
@@ -65,7 +66,7 @@ func (b bounds) json(c *content) error {
 }
 
 func (b bounds) checkJSON(data []byte) error {
-	m, depth := meter{bounds: b}, 0
+	m, depth, objects := meter{bounds: b}, 0, 0
 	for i := 0; i < len(data); i++ {
 		var err error
 		switch data[i] {
@@ -74,9 +75,14 @@ func (b bounds) checkJSON(data []byte) error {
 			err = m.string(n)
 			i += n - 1
 		case '{', '[':
-			depth++
+			if depth++; data[i] == '{' {
+				objects++
+			}
 			if err = m.nested(depth); err == nil {
 				err = m.value()
+			}
+			if b.objects > 0 && objects > b.objects {
+				err = fmt.Errorf("%w: more than %d objects", errTooLarge, b.objects)
 			}
 		case '}', ']':
 			depth = max(depth-1, 0)

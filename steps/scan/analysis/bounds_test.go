@@ -7,7 +7,7 @@ import (
 )
 
 func TestBoundsMeasureText(t *testing.T) {
-	b := bounds{size: 1 << 20, depth: 4, values: 10, text: 20}
+	b := bounds{size: 1 << 20, depth: 4, values: 10, objects: 3, text: 20}
 	json, toml := bounds.checkJSON, bounds.checkTOML
 	for _, tc := range []struct {
 		name  string
@@ -19,6 +19,8 @@ func TestBoundsMeasureText(t *testing.T) {
 		{"five deep", json, `{"a":{"a":{"a":[[]]}}}`, false},
 		{"one after the other", json, `[[[[]]],[[[]]]]`, true},
 		{"brackets in a string", json, `["[[[[[[", "\"[[[[[\\"]`, true},
+		{"three objects", json, `[{},{},{}]`, true},
+		{"four objects", json, `[{},{},{},{}]`, false},
 		{"ten values", json, `[1,2,3,4,5,6,7,8,9,0]`, true},
 		{"eleven values", json, `[1,2,3,4,5,6,7,8,9,0,1]`, false},
 		{"a long string", json, `"` + strings.Repeat("x", 19) + `"`, false},

@@ -20,7 +20,7 @@ const nameCargo = "cargo"
 
 // inTOML bounds a lock file. A version in it is copied for each package that
 // asks for it.
-var inTOML = bounds{size: maxManifest, depth: 16, values: 200_000, text: 1 << 10}
+var inTOML = bounds{size: maxManifest, depth: 8, values: 200_000, text: 1 << 10}
 
 // inCargoManifest bounds a Cargo.toml, which can have the description in it.
 var inCargoManifest = bounds{size: 1 << 20, depth: 16, values: 50_000, text: 64 << 10}
@@ -201,17 +201,20 @@ func (p cargoProject) addOwn(pkgs, locked map[string]ftypes.Package) {
 		own[id] = ftypes.RelationshipWorkspace
 	}
 	own[p.root] = ftypes.RelationshipRoot
-	for _, id := range slices.Sorted(maps.Keys(own)) {
-		pkg, ok := locked[id]
-		if !ok {
-			continue
+	for id, how := range own {
+		if pkg, ok := locked[id]; ok {
+			pkg.Indirect, pkg.Relationship = false, how
+			pkgs[id] = pkg
 		}
-		pkg.Relationship = own[id]
-		pkg.DependsOn = slices.DeleteFunc(slices.Clone(pkg.DependsOn), func(id string) bool {
-			_, ok := pkgs[id]
-			return !ok // only its tests need it
-		})
-		pkgs[id] = pkg
+	}
+	for id := range own {
+		if pkg, ok := pkgs[id]; ok {
+			pkg.DependsOn = slices.DeleteFunc(slices.Clone(pkg.DependsOn), func(id string) bool {
+				_, ok := pkgs[id]
+				return !ok // only its tests need it
+			})
+			pkgs[id] = pkg
+		}
 	}
 	if _, ok := pkgs[p.root]; !ok { // a workspace alone is no package, and not locked
 		pkgs[p.root] = ftypes.Package{ID: p.root, Relationship: ftypes.RelationshipRoot, DependsOn: p.members, AnalyzedBy: nameCargo}

@@ -18,8 +18,8 @@ const (
 
 var (
 	// inDeps bounds the .deps.json beside a program: all libraries, with the
-	// files of each.
-	inDeps = bounds{size: maxManifest, depth: 100, values: 400_000, text: 64 << 10}
+	// files of each. Each library is compared with each that the program asks for.
+	inDeps = bounds{size: maxManifest, depth: 100, values: 200_000, text: 64 << 10}
 	// inNuGetLock bounds a packages.lock.json. A version in it is copied for
 	// each package that asks for it.
 	inNuGetLock = bounds{size: maxManifest, depth: 100, values: 200_000, text: 1 << 10}

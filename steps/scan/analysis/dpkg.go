@@ -66,7 +66,7 @@ func (l *layer) dpkgFile(_ context.Context, p string, c *content) error {
 	switch {
 	case strings.HasSuffix(p, md5sums):
 		files, err := md5sumsFiles(data, &l.listing)
-		if errors.Is(err, errFileNames) {
+		if errors.Is(err, errListing) {
 			return err
 		}
 		// A list in another form, as some vendors' tools write it, hides nothing.
@@ -129,7 +129,7 @@ func md5sumsFiles(data []byte, listed *listing) ([]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("line %q is not a digest and a path", shorten(lines.Text()))
 		}
-		if err := listed.addFileName(len(file) + 1); err != nil {
+		if err := listed.addName(len(file) + 1); err != nil {
 			return nil, err
 		}
 		files = append(files, "/"+file)
@@ -155,7 +155,7 @@ func eachParagraph(data []byte, each func(textproto.MIMEHeader) error) error {
 			continue
 		}
 		err = each(h)
-		if errs.add(err); errors.Is(err, errPackages) {
+		if errs.add(err); errors.Is(err, errListing) {
 			break
 		}
 	}
@@ -194,7 +194,7 @@ func dpkgPackages(data []byte, listed *listing) (ftypes.Packages, error) {
 			pkgs[i] = pkg
 			return nil
 		}
-		if err := listed.addPackage(); err != nil {
+		if err := errors.Join(listed.addPackage(), listed.addNames(pkg.DependsOn...)); err != nil {
 			return err
 		}
 		at[pkg.ID] = len(pkgs)
@@ -282,20 +282,4 @@ func resolve(names []string, ids map[string]string) []string {
 	}
 	slices.Sort(resolved)
 	return slices.Compact(resolved)
-}
-
-// thirdParty reports whether a package comes from a vendor's own repository,
-// which only its maintainer gives away. The list is Trivy's, see
-// https://github.com/aquasecurity/trivy/issues/9916.
-func thirdParty(maintainer string) bool {
-	if maintainer == "GitHub" || maintainer == "HashiCorp" {
-		return true
-	}
-	return slices.ContainsFunc([]string{
-		"support@docker.com", "@nvidia.com", "Google Cloud CLI Authors", "sapmachine@sap.com", "@hashicorp.com",
-		"@microsoft.com", "@mongodb.com", "developers@lists.mariadb.org", "dev@couchdb.apache.org", "info@elastic.co",
-		"nginx-packaging@f5.com", "@konghq.com", "@cloudflare.com", "support@influxdb.com", "support@gitlab.com",
-		"contact@grafana.com", "@datadoghq.com", "@nodesource.com", "info@tailscale.com", "@openrobotics.org",
-		"@osrfoundation.org",
-	}, func(part string) bool { return strings.Contains(maintainer, part) })
 }

@@ -120,10 +120,6 @@ func TestHostileDirectoriesAreRefused(t *testing.T) {
 	}
 }
 
-func contentOf(data []byte) *content {
-	return &content{bytes.NewReader(data), int64(len(data)), func() error { return nil }}
-}
-
 // An archive of 2 GiB that says it has 70 million entries gets no room for them,
 // and one of many entries leaves only what describes it.
 func TestADirectoryTakesBoundedMemory(t *testing.T) {

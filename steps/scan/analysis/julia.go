@@ -27,10 +27,10 @@ type juliaFiles struct {
 	size      int                     // of projects
 }
 
-// juliaProject is what counts in a Project.toml: package IDs by name.
+// juliaProject is what counts in a Project.toml.
 type juliaProject struct {
-	Dependencies map[string]string `toml:"deps"`
-	Extras       map[string]string `toml:"extras"` // for tests
+	Dependencies map[string]string `toml:"deps"`   // package IDs by name
+	Extras       map[string]string `toml:"extras"` // the same, for tests; a broken one breaks the file
 }
 
 func (l *layer) juliaManifest(ctx context.Context, p string, c *content) error {
@@ -56,7 +56,8 @@ func (l *layer) juliaProject(_ context.Context, p string, c *content) error {
 	}
 	delete(f.projects, dir)
 	project, err := newJuliaProject(c)
-	f.size += len(project.Dependencies) + len(project.Extras)
+	f.size += len(project.Dependencies)
+	project.Extras = nil
 	if f.broken[dir] = err != nil || f.size > maxJuliaProjects; !f.broken[dir] {
 		f.projects[dir] = project
 	}
@@ -77,9 +78,7 @@ func newJuliaProject(c *content) (juliaProject, error) {
 func (l *layer) joinJulia() {
 	for _, app := range l.julia.manifests {
 		if dir := path.Dir(app.FilePath); !l.julia.broken[dir] {
-			project := l.julia.projects[dir]
-			app.Packages = append(juliaReached(project.Dependencies, app.Packages, false),
-				juliaReached(project.Extras, app.Packages, true)...)
+			app.Packages = juliaReached(l.julia.projects[dir].Dependencies, app.Packages)
 		}
 		sort.Sort(app.Packages)
 		l.keep(app)
@@ -88,7 +87,7 @@ func (l *layer) joinJulia() {
 
 // juliaReached returns the packages with the IDs in direct, and all that these
 // depend on.
-func juliaReached(direct map[string]string, all ftypes.Packages, dev bool) ftypes.Packages {
+func juliaReached(direct map[string]string, all ftypes.Packages) ftypes.Packages {
 	byID := map[string]ftypes.Package{}
 	for _, pkg := range all {
 		byID[pkg.ID] = pkg
@@ -96,7 +95,7 @@ func juliaReached(direct map[string]string, all ftypes.Packages, dev bool) ftype
 	var reached ftypes.Packages
 	take := func(id string, how ftypes.Relationship) {
 		if pkg, ok := byID[id]; ok {
-			pkg.Relationship, pkg.Indirect, pkg.Dev = how, how == ftypes.RelationshipIndirect, dev
+			pkg.Relationship, pkg.Indirect = how, how == ftypes.RelationshipIndirect
 			reached = append(reached, pkg)
 			delete(byID, id)
 		}

@@ -146,6 +146,9 @@ func (l *layer) addApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerT
 	}
 }
 
+// newApplication makes an application of what a parser found, if it found
+// anything. Packages for development alone are left out: Trivy reports none of
+// an image.
 func newApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerType, p, filePath string, pkgs []ftypes.Package, deps []ftypes.Dependency) (ftypes.Application, bool) {
 	dependsOn := map[string][]string{}
 	for _, d := range deps {
@@ -164,7 +167,9 @@ func newApplication(kind ftypes.LangType, analyzedBy ftypes.AnalyzerType, p, fil
 			return strings.HasPrefix(name, licensing.LicenseFilePrefix)
 		}))
 	}
-	return ftypes.Application{Type: kind, FilePath: p, Packages: pkgs}, len(pkgs) > 0
+	found := len(pkgs) > 0
+	pkgs = slices.DeleteFunc(pkgs, func(p ftypes.Package) bool { return p.Dev })
+	return ftypes.Application{Type: kind, FilePath: p, Packages: pkgs}, found
 }
 
 // appKey is what two applications of a layer differ in.
@@ -194,7 +199,7 @@ func analyzedBy(app ftypes.Application) ftypes.AnalyzerType {
 	if len(app.Packages) > 0 {
 		return app.Packages[0].AnalyzedBy
 	}
-	return ftypes.AnalyzerType(app.Type) // only Julia's can be empty
+	return ftypes.AnalyzerType(app.Type) // the name of it, where nothing may be left of what was found
 }
 
 // finishLanguages joins what needs the whole layer.

@@ -92,7 +92,7 @@ func TestLayerFindsWhatPackageManagersOfLanguagesInstalled(t *testing.T) {
 			"packages-props src/Directory.Packages.props Serilog@2.10.0",
 		}},
 		{"packages of both Composers", []file{
-			{path: "a/vendor/composer/installed.json", content: `{"packages": ` + composerPackages + `, "dev": true, "dev-package-names": []}`},
+			{path: "a/vendor/composer/installed.json", content: `{"packages": ` + composerPackages + `, "packages-dev": [{"name": "phpunit/phpunit", "version": "9.5.0"}], "dev": true}`},
 			{path: "b/vendor/composer/installed.json", content: "\n" + composerPackages},
 		}, []string{
 			"composer-vendor a/vendor/composer/installed.json guzzlehttp/guzzle@7.4.4",

@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// maxNames bounds the names of sections and symbols in a program (bytes, all
+// maxProgramNames bounds the names of sections and symbols in a program (bytes, all
 // together). Names may overlap: a table of a megabyte can hold a million of them
 // that are half a megabyte each, and Go's readers make a copy of every one.
-const maxNames = 64 << 20
+const maxProgramNames = 64 << 20
 
 // nameSum adds up the names that a program has.
 type nameSum int64
@@ -30,8 +30,8 @@ func (s *nameSum) add(table []byte, off uint32) ([]byte, error) {
 	if end := bytes.IndexByte(name, 0); end >= 0 {
 		name = name[:end]
 	}
-	if *s += nameSum(len(name)); *s > maxNames {
-		return nil, fmt.Errorf("%w: names of sections and symbols of more than %d bytes", errTooLarge, maxNames)
+	if *s += nameSum(len(name)); *s > maxProgramNames {
+		return nil, fmt.Errorf("%w: names of sections and symbols of more than %d bytes", errTooLarge, maxProgramNames)
 	}
 	return name, nil
 }
@@ -64,10 +64,10 @@ func at(r io.ReaderAt, off uint64, order binary.ByteOrder, into any) error {
 
 // stringTable reads a table of strings; nil if it is not there.
 func stringTable(r io.ReaderAt, off, size uint64) ([]byte, error) {
-	if size > maxNames {
-		return nil, fmt.Errorf("%w: a table of names of %d bytes, more than %d", errTooLarge, size, maxNames)
+	if size > maxProgramNames {
+		return nil, fmt.Errorf("%w: a table of names of %d bytes, more than %d", errTooLarge, size, maxProgramNames)
 	}
-	if off > math.MaxInt64-maxNames {
+	if off > math.MaxInt64-maxProgramNames {
 		return nil, nil
 	}
 	table := make([]byte, size)

@@ -36,6 +36,17 @@ func TestLayerKnowsTheDistribution(t *testing.T) {
 		{"Rocky's file speaks for Rocky", []file{{path: "etc/rocky-release", content: "Rocky Linux release 9.3 (Blue Onyx)\n"}}, ftypes.OS{Family: ftypes.Rocky, Name: "9.3"}},
 		{"Amazon Linux 2", []file{{path: "etc/system-release", content: "Amazon Linux release 2 (Karoo)\n"}}, ftypes.OS{Family: ftypes.Amazon, Name: "2 (Karoo)"}},
 		{"no control characters", []file{{path: "etc/debian_version", content: "12\x1b[2J\n"}}, ftypes.OS{}},
+		{"Amazon Linux 2023", []file{{path: "usr/lib/system-release", content: "Amazon Linux release 2023.3.20240131 (Amazon Linux)\n"}}, ftypes.OS{Family: ftypes.Amazon, Name: "2023.3.20240131 (Amazon Linux)"}},
+		{"Amazon Linux 1", []file{{path: "etc/system-release", content: "Amazon Linux AMI release 2018.03\n"}}, ftypes.OS{Family: ftypes.Amazon, Name: "AMI release 2018.03"}},
+		{"a later line of Alma's file", []file{{path: "etc/almalinux-release", content: "Derived from RHEL release 8.5\nAlmaLinux release 8.5 (Arctic Sphynx)\nx\n"}}, ftypes.OS{Family: ftypes.Alma, Name: "8.5"}},
+		{"not after a line that is none", []file{{path: "etc/centos-release", content: "# x\nCentOS Linux release 7.9.2009 (Core)\n"}}, ftypes.OS{}},
+		{"Oracle's file under any name", []file{{path: "etc/oracle-release", content: "Something release 9.1\n"}}, ftypes.OS{Family: ftypes.Oracle, Name: "9.1"}},
+		{"Echo over the Debian it comes from", []file{{path: "etc/debian_version", content: "12\n"}, {path: "etc/os-release", content: "ID=echo\nVERSION_ID='1'\n"}}, ftypes.OS{Family: ftypes.Echo, Name: "1"}},
+		{"CoreOS", []file{{path: "usr/lib/os-release", content: "ID=coreos\nVERSION_ID=1\n"}}, ftypes.OS{Family: ftypes.CoreOS, Name: "1"}},
+		{"no release without VERSION_ID", []file{{path: "etc/os-release", content: "ID=wolfi\n"}}, ftypes.OS{}},
+		{"a family with an empty version", []file{{path: "etc/debian_version", content: "\n"}}, ftypes.OS{Family: ftypes.Debian}},
+		{"packages that RapidFort rebuilt", []file{{path: "usr/share/rapidfort/curated.json", content: "anything"}, {path: "etc/debian_version", content: "12.1\n"}}, ftypes.OS{Family: ftypes.Debian, Name: "12.1", Supplier: ftypes.SupplierRapidFort}},
+		{"text after Ubuntu Pro's status", []file{{path: esmStatus, content: `{"services":[{"name":"esm-infra","status":"enabled"}]} x`}}, ftypes.OS{Family: ftypes.Ubuntu, Extended: true}},
 		{"an empty file", []file{{path: "etc/alpine-release"}}, ftypes.OS{}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -57,6 +68,7 @@ func TestRepositoriesNameTheNewestAlpine(t *testing.T) {
 	}{
 		{"newest", "https://dl-cdn.alpinelinux.org/alpine/v3.9/main\nhttps://dl-cdn.alpinelinux.org/alpine/v3.19/main\n", &ftypes.Repository{Family: "alpine", Release: "3.19"}},
 		{"edge is newer than all", "http://x.org/alpine/edge/main\nhttp://x.org/alpine/v3.19/main\n", &ftypes.Repository{Family: "alpine", Release: "edge"}},
+		{"a vendor's repository beside Alpine's", "https://x.org/alpine/v3.19/main\nhttps://nginx.org/packages/alpine/v3.11/main\n", nil},
 		{"another distribution's", "https://packages.wolfi.dev/os/\nhttps://x.org/wolfi/v1/main\n", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -53,7 +53,7 @@ type rpmList struct {
 // add takes the next package. Advisories of Red Hat's relatives name the
 // package, those of others the source it was built from.
 func (r *rpmList) add(info *rpmdb.PackageInfo) error {
-	if err := r.listed.addPackage(); err != nil {
+	if err := errors.Join(r.listed.addPackage(), r.listed.addNames(info.Provides...), r.listed.addNames(info.Requires...)); err != nil {
 		return err
 	}
 	pkg := ftypes.Package{
@@ -109,7 +109,7 @@ func (r *rpmList) files(info *rpmdb.PackageInfo) ([]string, error) {
 		if dir < 0 || int(dir) >= len(info.DirNames) {
 			return nil, fmt.Errorf("file %d is in directory %d of %d", i, dir, len(info.DirNames))
 		}
-		if err := r.listed.addFileName(len(info.DirNames[dir]) + len(base)); err != nil {
+		if err := r.listed.addName(len(info.DirNames[dir]) + len(base)); err != nil {
 			return nil, err
 		}
 	}

@@ -87,7 +87,7 @@ func sqliteOf(t testing.TB, statements []string, headers ...[]byte) string {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for _, s := range statements {
+	for _, s := range append([]string{"PRAGMA synchronous = OFF"}, statements...) {
 		if _, err := db.Exec(s); err != nil {
 			t.Fatalf("%s: %v", s, err)
 		}

@@ -78,32 +78,39 @@ func (l *layer) finishSystem() {
 // Bounds of what the package managers of one layer may list: their databases
 // are small, but a few bytes in them can stand for many in memory.
 const (
-	maxPackages  = 1 << 18   // all of Debian has 70,000
-	maxFileNames = 128 << 20 // bytes of names of installed files; half a million take 40 MB
+	maxPackages = 1 << 18   // all of Debian has 70,000
+	maxNames    = 128 << 20 // bytes of names: of files, of what is provided and needed. A desktop has 50 MB.
 )
 
 // listing counts what is listed.
 type listing struct {
-	packages  int
-	fileNames int
+	packages int
+	names    int
 }
 
-var (
-	errPackages  = fmt.Errorf("more than %d packages are listed", maxPackages)
-	errFileNames = fmt.Errorf("the names of installed files are longer than %d bytes", maxFileNames)
-)
+// errListing is what is wrong with a database that lists too much.
+var errListing = errors.New("too much is listed")
 
 func (l *listing) addPackage() error {
 	if l.packages++; l.packages > maxPackages {
-		return errPackages
+		return fmt.Errorf("%w: more than %d packages", errListing, maxPackages)
 	}
 	return nil
 }
 
-func (l *listing) addFileName(length int) error {
+func (l *listing) addNames(names ...string) error {
+	for _, n := range names {
+		if err := l.addName(len(n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *listing) addName(length int) error {
 	const header = 16 // bytes that any string takes
-	if l.fileNames += header + length; l.fileNames > maxFileNames {
-		return errFileNames
+	if l.names += header + length; l.names > maxNames {
+		return fmt.Errorf("%w: names of more than %d bytes", errListing, maxNames)
 	}
 	return nil
 }

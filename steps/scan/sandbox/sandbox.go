@@ -7,7 +7,7 @@
 // From then on it has its descriptors, memory, threads, and one scratch
 // directory. It is held several times over, so that one gap is not a way out:
 //
-//   - seccomp allows some ninety system calls, those that Go's runtime, a mapped
+//   - seccomp allows about a hundred system calls, those that Go's runtime, a mapped
 //     database and files need. Sockets, programs, other processes, namespaces,
 //     devices and new executable memory are not among them.
 //   - Landlock leaves it the scratch directory's files.
@@ -20,9 +20,8 @@
 // forbidden too, seccomp allows no call that takes a path, and what needs the
 // scratch directory fails. Old Landlocks know fewer actions than today's
 // (truncating, TCP, ioctl, signals, sockets): seccomp denies all of these itself.
-// Without seccomp, Landlock and the changed root still keep files and, from ABI
-// 6, other processes away, but of the network only TCP. [Status] tells what
-// holds.
+// Without seccomp, files and other processes' memory still are out of reach; of
+// the network only TCP is. [Status] tells what holds.
 //
 // It is for Linux. Elsewhere nothing can be confined: [Require] is refused.
 package sandbox
@@ -115,9 +114,9 @@ func (s Status) meaning() (all []string) {
 	switch {
 	case s.Seccomp:
 	case s.Landlock >= tcpABI:
-		all = append(all, "it could use the network, though not TCP")
+		all = append(all, "it could use the network and local services, though not TCP, and start programs")
 	default:
-		all = append(all, "it could use the network")
+		all = append(all, "it could use the network and local services, and start programs")
 	}
 	if !s.Limits {
 		all = append(all, "its memory and time are not bounded")

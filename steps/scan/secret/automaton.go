@@ -15,13 +15,14 @@ func (s *byteSet) has(b byte) bool { return s[b>>6]>>(b&63)&1 != 0 }
 func (s *byteSet) add(b byte)      { s[b>>6] |= 1 << (b & 63) }
 
 // automaton is a regular expression as a graph of instructions, some of which
-// take a rune. It ignores assertions (^, $, \b), so whatever the expression
-// matches takes a way through the automaton; the opposite is not promised.
+// take a rune. Whatever the expression matches takes a way through it; so may
+// other things, since assertions (^, $, \b) and high counts are left out.
 type automaton struct {
 	prog  *syntax.Prog
-	takes []class // by instruction that takes a rune: which
-	after []reach // by instruction that takes a rune: what follows it
-	seen  marks   // of instructions
+	takes []class  // by instruction that takes a rune: which
+	after []reach  // by instruction that takes a rune: what follows it
+	seen  marks    // of instructions
+	pool  []uint32 // behind the slices of reaches
 }
 
 // class is what an instruction takes.
@@ -46,6 +47,7 @@ func compile(expression string) *automaton {
 	if err != nil {
 		return nil // cannot be: it has been compiled before
 	}
+	loosen(tree)
 	prog, err := syntax.Compile(tree.Simplify())
 	if err != nil {
 		return nil
@@ -69,6 +71,19 @@ func compile(expression string) *automaton {
 		}
 	}
 	return a
+}
+
+// maxRepeats bounds how many optional repetitions are written out as instructions.
+const maxRepeats = 50
+
+// loosen makes of x{50,1000} x{50,}, which is matched by more.
+func loosen(tree *syntax.Regexp) {
+	if tree.Op == syntax.OpRepeat && tree.Max-tree.Min > maxRepeats {
+		tree.Max = -1
+	}
+	for _, sub := range tree.Sub {
+		loosen(sub)
+	}
 }
 
 func newClass(in *syntax.Inst) class {
@@ -160,8 +175,10 @@ func successors(to []uint32, in *syntax.Inst) []uint32 {
 // reach follows what takes nothing.
 func (a *automaton) reach(pc uint32) reach {
 	var r reach
+	begin := len(a.pool)
 	a.seen.clear()
-	for stack := []uint32{pc}; len(stack) > 0; {
+	var few [16]uint32
+	for stack := append(few[:0], pc); len(stack) > 0; {
 		pc := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		if !a.seen.add(pc) {
@@ -169,13 +186,14 @@ func (a *automaton) reach(pc uint32) reach {
 		}
 		switch in := &a.prog.Inst[pc]; {
 		case takesRune(in):
-			r.to = append(r.to, pc)
+			a.pool = append(a.pool, pc)
 		case in.Op == syntax.InstMatch:
 			r.end = true
 		default:
 			stack = successors(stack, in)
 		}
 	}
+	r.to = a.pool[begin:len(a.pool):len(a.pool)]
 	return r
 }
 

@@ -133,7 +133,7 @@ rules:
   - {id: short-keyword, category: general, title: Short, severity: none, regex: '(?P<it>[0-9]{4,}x+)[ \n]', keywords: [x], secret-group-name: it}
   - {id: unicode-keyword, title: Unicode, severity: LOW, regex: '(?i)k[a-z0-9]{5,}', keywords: [É, İ, 日本]}
   - {id: kelvin, title: Kelvin, severity: LOW, regex: '(?i)ski[^n]', keywords: [SKİ, ski]}
-  - {id: begin, title: Begin, severity: Critical, regex: '(?m)^~+$|\Aaws', path: 'env$'}
+  - {id: begin, title: Begin, severity: Critical, regex: '(?m)^[A-Z]+$|\A~', path: 'env$'}
   - {id: two, title: Two groups, severity: medium, regex: '(?P<it>key)[^~]{0,30}(?P<it>[0-9]{3})', secret-group-name: it}
   - {id: nothing, title: None, severity: low}
 allow-rules:

@@ -20,9 +20,9 @@ type probe struct {
 
 const (
 	gramSize = 4 // bytes looked up at once
-	// maxFreedom bounds in how many ways each of the first gramSize bytes can be
-	// written, all multiplied, in bits. Of Trivy's rules the freest has 11.
-	maxFreedom = 12
+	// maxWays bounds in how many ways the first gramSize bytes can be written. Of
+	// Trivy's rules the freest has 1,512.
+	maxWays = 4096
 	// judged is how many bytes count when bottlenecks are compared: more would
 	// prefer a long literal to an earlier one, after which more is left to check.
 	judged = 6
@@ -37,32 +37,42 @@ func newProbe(expression string) (*probe, bool) {
 	if a == nil {
 		return nil, false
 	}
-	best, from := 0.0, reach{}
+	best, from := math.Inf(1), reach{}
 	for _, pc := range a.bottlenecks() {
 		at := a.reach(pc)
-		if score := rarity(a.opening(at, judged)); score > best {
-			best, from = score, at
+		if w := a.ways(at); w < best {
+			best, from = w, at
 		}
 	}
-	if best == 0 {
+	if math.IsInf(best, 1) {
 		return nil, false
 	}
 	return &probe{a, from, a.opening(from, maxOpening)}, true
 }
 
-// rarity rates an opening: how many bits of the first bytes it decides, 0 for
-// one whose first gramSize bytes may be anything out of too much.
-func rarity(opening []byteSet) float64 {
-	decided := 0.0
+// ways returns in how many ways the first judged bytes of a way from at can be
+// written, multiplied by that for the first gramSize, which cost more: infinity
+// if these are too many.
+func (a *automaton) ways(at reach) float64 {
+	const any = 128 // ways to write a byte, when upper and lower case are one
+	ways, known := 1.0, !at.end
 	for i := range judged {
-		if i == gramSize && decided < gramSize*7-maxFreedom {
-			return 0
+		if !known {
+			ways *= any
+		} else {
+			set, wide := a.first(at)
+			at = a.advance(at, func(class) bool { return true })
+			ways *= float64(folded(set).size())
+			known = !wide && !at.end
 		}
-		if i < len(opening) {
-			decided += 7 - math.Log2(float64(max(1, folded(opening[i]).size())))
+		if i < gramSize && ways > maxWays {
+			return math.Inf(1)
+		}
+		if i == gramSize-1 {
+			ways *= ways
 		}
 	}
-	return decided
+	return ways
 }
 
 // caseBit is set in lower case letters and clear in upper case ones. Setting it

@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -147,16 +148,27 @@ func (s *sieve) sift(data []byte, m *sifter) []int {
 	return may
 }
 
+// pass looks up what begins at each byte of data.
 func (s *sieve) pass(data []byte, m *sifter) {
-	const fold = caseBit * 0x01010101
-	padded := data[:len(data)+padding]
-	for i := range data {
-		h := hash(binary.LittleEndian.Uint32(padded[i:]) | fold)
-		if s.filter[h/64%uint32(len(s.filter))]>>(h%64)&1 != 0 {
+	const fold = caseBit * 0x0101010101010101
+	const at, step = 8, 8 - gramSize + 1 // bytes read at once, and grams in them
+	i := 0
+	for ; i+at <= len(data); i += step {
+		word := binary.LittleEndian.Uint64(data[i:]) | fold
+		for j := range step {
+			if h := hash(uint32(word >> (8 * j))); s.has(h) {
+				s.look(data[i+j:], h, m)
+			}
+		}
+	}
+	for padded := data[:len(data)+padding]; i < len(data); i++ {
+		if h := hash(binary.LittleEndian.Uint32(padded[i:]) | fold&math.MaxUint32); s.has(h) {
 			s.look(data[i:], h, m)
 		}
 	}
 }
+
+func (s *sieve) has(h uint32) bool { return s.filter[h/64%uint32(len(s.filter))]>>(h%64)&1 != 0 }
 
 // look asks the probes that begin with what hashes to h.
 func (s *sieve) look(data []byte, h uint32, m *sifter) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"reflect"
 	"regexp/syntax"
 	"slices"
 	"testing"
@@ -101,6 +102,9 @@ type reporter interface {
 }
 
 func difference(want, got []ftypes.SecretFinding) string {
+	if reflect.DeepEqual(want, got) {
+		return "" // cmp takes longer than both scanners
+	}
 	return cmp.Diff(want, got, cmpopts.EquateEmpty())
 }
 
@@ -116,6 +120,9 @@ func example(re *syntax.Regexp, r *rand.Rand) string {
 		}
 		return string(text)
 	case syntax.OpCharClass:
+		if len(re.Rune) == 0 {
+			return ""
+		}
 		for range 20 {
 			i := 2 * r.IntN(len(re.Rune)/2)
 			lo, hi := re.Rune[i], min(re.Rune[i+1], re.Rune[i]+100)
