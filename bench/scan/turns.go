@@ -84,7 +84,7 @@ func (s setting) trivyArgs(of subject, scanners, backend string) []string {
 // ourFirst is a scan of layers that nobody has seen.
 func (s setting) ourFirst(of subject, scanners string) func(context.Context, int) (cost, error) {
 	return func(ctx context.Context, _ int) (cost, error) {
-		if err := os.RemoveAll(filepath.Join(s.ourCache(), "layers")); err != nil {
+		if err := os.RemoveAll(filepath.Join(s.ourCache(), "results")); err != nil {
 			return cost{}, err
 		}
 		return s.run(ctx, s.scan, s.ourArgs(of, scanners)...)

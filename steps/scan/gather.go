@@ -4,37 +4,50 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/imagewright/imagewright/internal/registry"
 	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/scan/database"
-	"github.com/imagewright/imagewright/steps/scan/layercache"
+	"github.com/imagewright/imagewright/steps/scan/kept"
 	"github.com/imagewright/imagewright/steps/scan/parser"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
 	"golang.org/x/sync/errgroup"
 )
 
-// gather finds out all there is to know about the image. The parser starts at
-// once; then the image is opened, so that a mistake in its name is told first;
-// then the database is made ready and the layers are read, at the same time. On
-// success the caller closes what it returns.
+// gathering is a scan on its way to an outcome.
+type gathering struct {
+	inputs *Inputs
+	plan   plan
+	job    *step.Job
+	client *registry.Client
+	*reading
+	layers  *layerReader
+	images  *kept.Answers // what they hold; nil: nothing is kept
+	outcome *outcome
+
+	vulnerabilities database.Database // zero: they are not looked for
+	opened, indexed bool              // the parser has that database, and the index of Java archives
+}
+
+// gather finds out all there is to know about the image: first it is opened, so
+// that a mistake in its name is told first; then the database is made ready and
+// the layers are read, at the same time; then what they hold is put together and
+// looked up. On success the caller closes what it returns.
 func (s *Step) gather(ctx context.Context, job *step.Job, p plan, secretConfig []byte) (_ *outcome, err error) {
 	client, err := s.client(job, p)
 	if err != nil {
 		return nil, err
 	}
+	o := &outcome{failOn: p.failOn, at: time.Now().UTC()}
+	g := &gathering{inputs: &s.inputs, plan: p, job: job, client: client, outcome: o}
 	rules := parser.Rules{Secrets: p.secrets, SecretConfig: secretConfig, SkipDirs: s.inputs.SkipDirs, SkipFiles: s.inputs.SkipFiles}
-	reading, err := parser.Start(ctx, parser.Options{Sandbox: sandbox.Mode(s.inputs.Sandbox), Rules: rules})
-	if err != nil {
-		return nil, err
-	}
-	o := &outcome{failOn: p.failOn, at: time.Now().UTC(), parser: reading}
+	o.reading = &reading{ctx: ctx, options: parser.Options{Sandbox: sandbox.Mode(s.inputs.Sandbox), Rules: rules}, log: job.Log}
+	g.reading = o.reading
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.close())
@@ -47,71 +60,44 @@ func (s *Step) gather(ctx context.Context, job *step.Job, p plan, secretConfig [
 	if o.all, err = open(o.subject.images); err != nil {
 		return nil, err
 	}
-	if err := warnOfSandbox(ctx, reading, job.Log); err != nil {
-		return nil, err
-	}
-	layers := &layerReader{parser: reading, plain: o.subject.plain, log: job.Log}
+	g.layers = &layerReader{reading: g.reading, plain: o.subject.plain, log: job.Log, read: map[v1.Hash]bool{}}
 	if s.inputs.LayerCache {
-		layers.cache = layercache.New(filepath.Join(p.cache, "layers"), reading.Key())
+		results := filepath.Join(p.cache, "results")
+		g.layers.kept = kept.In(results, "layers-"+rules.Key())
+		g.images = kept.In(results, "images-"+rules.Key())
 	}
-	g, both := errgroup.WithContext(ctx)
-	g.Go(func() error { return layers.readAll(both, o.all) })
-	if p.vulnerabilities {
-		g.Go(func() (err error) {
-			o.database, err = s.openDatabase(both, client, job, o.parser, p.cache)
+	return o, g.run(ctx)
+}
+
+func (g *gathering) run(ctx context.Context) error {
+	both, sub := errgroup.WithContext(ctx)
+	both.Go(func() error { return g.layers.readUnknown(sub, g.outcome.all) })
+	if g.plan.vulnerabilities {
+		both.Go(func() (err error) {
+			g.vulnerabilities, err = g.readyDatabase(sub)
+			g.outcome.database = g.vulnerabilities.Metadata
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+	if err := both.Wait(); err != nil {
+		return err
 	}
-	return o, s.inspect(ctx, client, job, p, o)
+	for _, one := range g.outcome.all {
+		if err := g.inspect(ctx, one); err != nil {
+			return fmt.Errorf("image %s: %w", one.image.Digest, err)
+		}
+	}
+	g.trim()
+	return nil
 }
 
 // close ends what gather began.
 func (o *outcome) close() error {
-	err := o.parser.Close()
+	err := o.reading.close()
 	if o.subject != nil {
 		err = errors.Join(err, o.subject.close())
 	}
 	return err
-}
-
-// warnOfSandbox says, in one line, what does not confine the parser.
-func warnOfSandbox(ctx context.Context, p *parser.Process, log *slog.Logger) error {
-	status, err := p.Status(ctx)
-	if err == nil && status.Warning() != "" {
-		log.Warn(status.Warning())
-	}
-	return err
-}
-
-// inspect asks the parser what each image holds.
-func (s *Step) inspect(ctx context.Context, client *registry.Client, job *step.Job, p plan, o *outcome) error {
-	if err := o.inspectAll(ctx, p); err != nil {
-		return err
-	}
-	needsIndex := slices.ContainsFunc(o.all, func(one *inspected) bool { return one.NeedsIndex })
-	if !p.vulnerabilities || !needsIndex {
-		return nil
-	}
-	if err := s.openIndex(ctx, client, job, o.parser, p.cache); err != nil {
-		return err
-	}
-	return o.inspectAll(ctx, p)
-}
-
-func (o *outcome) inspectAll(ctx context.Context, p plan) error {
-	for _, one := range o.all {
-		img, err := one.question(o.subject.name, p)
-		if err != nil {
-			return err
-		}
-		if one.Report, err = o.parser.Inspect(ctx, img); err != nil {
-			return fmt.Errorf("image %s: %w", one.image.Digest, err)
-		}
-	}
-	return nil
 }
 
 func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
@@ -134,39 +120,48 @@ func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
 	return registry.New(opts)
 }
 
-// openDatabase gets the vulnerability database ready and has the parser open it.
-func (s *Step) openDatabase(ctx context.Context, client *registry.Client, job *step.Job, p *parser.Process, cache string) (database.Metadata, error) {
-	return ready(ctx, database.Options{
-		Kind: database.Vulnerabilities(), CacheDir: cache, Repositories: s.inputs.DBRepository, SkipUpdate: s.inputs.SkipDBUpdate, Registry: client, Log: job.Log,
-	}, p.OpenDatabase)
+// readyDatabase gets the vulnerability database ready.
+func (g *gathering) readyDatabase(ctx context.Context) (database.Database, error) {
+	return g.ready(ctx, database.Options{Kind: database.Vulnerabilities(), Repositories: g.inputs.DBRepository, SkipUpdate: g.inputs.SkipDBUpdate}, (*parser.Process).OpenDatabase)
 }
 
-// openIndex does the same with the index of Java archives.
-func (s *Step) openIndex(ctx context.Context, client *registry.Client, job *step.Job, p *parser.Process, cache string) error {
-	_, err := ready(ctx, database.Options{
-		Kind: database.Java(), CacheDir: cache, Repositories: s.inputs.JavaDBRepository, SkipUpdate: s.inputs.SkipJavaDBUpdate, Registry: client, Log: job.Log,
-	}, p.OpenIndex)
-	return err
+// openIndex gets the index of Java archives ready and has the parser open it.
+func (g *gathering) openIndex(ctx context.Context) error {
+	if g.indexed {
+		return nil
+	}
+	index, err := g.ready(ctx, database.Options{Kind: database.Java(), Repositories: g.inputs.JavaDBRepository, SkipUpdate: g.inputs.SkipJavaDBUpdate}, (*parser.Process).OpenIndex)
+	if err != nil {
+		return err
+	}
+	g.indexed = true
+	return g.handOver(ctx, index.Path, (*parser.Process).OpenIndex)
 }
 
-// ready gets a database ready and has it opened: before it takes the place of
-// another, too.
-func ready(ctx context.Context, o database.Options, open func(context.Context, *os.File) error) (database.Metadata, error) {
+// ready gets a database ready. One that was downloaded is opened by the parser
+// before it takes the place of another.
+func (g *gathering) ready(ctx context.Context, o database.Options, open opener) (database.Database, error) {
 	if len(o.Repositories) == 0 {
 		o.Repositories = o.Kind.Repositories
 	}
-	opened := func(path string) error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return open(ctx, f)
-	}
-	o.Check = func(dir string) error { return opened(o.Kind.Path(dir)) }
-	found, err := database.Ready(ctx, o)
+	o.CacheDir, o.Registry, o.Log = g.plan.cache, g.client, g.job.Log
+	o.Check = func(dir string) error { return g.handOver(ctx, o.Kind.Path(dir), open) }
+	return database.Ready(ctx, o)
+}
+
+// opener is how the parser opens a database.
+type opener func(*parser.Process, context.Context, *os.File) error
+
+// handOver has the parser open the database at path.
+func (g *gathering) handOver(ctx context.Context, path string, open opener) error {
+	p, err := g.parser(ctx)
 	if err != nil {
-		return database.Metadata{}, err
+		return err
 	}
-	return found.Metadata, opened(found.Path)
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return open(p, ctx, f)
 }

@@ -1,16 +1,19 @@
 package scan
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"log/slog"
-	"runtime"
+	"io"
+	"os"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/imagewright/imagewright/internal/image"
-	"github.com/imagewright/imagewright/steps/scan/layercache"
+	"github.com/imagewright/imagewright/steps/scan/database"
+	"github.com/imagewright/imagewright/steps/scan/kept"
 	"github.com/imagewright/imagewright/steps/scan/parser"
 )
 
@@ -58,103 +61,121 @@ func openOne(img image.PlatformImage) (one *inspected, err error) {
 	return one, nil
 }
 
-// layerReader sees to it that the parser knows layers, by the shortest way.
-type layerReader struct {
-	parser *parser.Process
-	cache  *layercache.Cache  // nil: none
-	plain  *image.PlainLayers // nil: none
-	log    *slog.Logger
-}
-
-// readAll has all layers of all images read, as many at once as there are CPUs,
-// each distinct one once.
-func (r *layerReader) readAll(ctx context.Context, all []*inspected) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	seen := map[v1.Hash]bool{}
-	for _, one := range all {
-		for i, diffID := range one.config.RootFS.DiffIDs {
-			if seen[diffID] {
-				continue
-			}
-			seen[diffID] = true
-			g.Go(func() error {
-				if err := ctx.Err(); err != nil {
-					return err // another failed while this one waited its turn
-				}
-				return r.read(ctx, one.layers[i], diffID)
-			})
-		}
-	}
-	return g.Wait()
-}
-
-// read takes what is known about a layer, else reads it and keeps what is found.
-func (r *layerReader) read(ctx context.Context, l v1.Layer, diffID v1.Hash) error {
-	if r.known(ctx, diffID) {
-		return nil
-	}
-	answer, err := r.readPlain(ctx, diffID)
-	if answer == nil && err == nil {
-		answer, err = r.readBlob(ctx, l, diffID)
-	}
-	if err != nil || answer == nil || r.cache == nil {
+// inspect fills in what an image holds.
+func (g *gathering) inspect(ctx context.Context, one *inspected) error {
+	question, err := one.question(g.outcome.subject.name, g.plan)
+	if err != nil {
 		return err
 	}
-	if err := r.cache.Put(diffID, answer); err != nil {
-		r.log.Debug("what was found in a layer is not kept", "layer", diffID, "reason", err)
+	about, err := g.about(question)
+	if err != nil {
+		return err
 	}
+	if one.Report = g.known(about); one.Report != nil {
+		return nil
+	}
+	if err := g.layers.provide(ctx, one); err != nil {
+		return err
+	}
+	if err := g.ask(ctx, one, question); err != nil {
+		return err
+	}
+	if one.NeedsIndex && g.plan.vulnerabilities {
+		if err := g.openIndex(ctx); err != nil {
+			return err
+		}
+		return g.ask(ctx, one, question)
+	}
+	g.keep(about, one.Report)
 	return nil
 }
 
-// known hands the parser what an earlier run found in a layer.
-func (r *layerReader) known(ctx context.Context, diffID v1.Hash) bool {
-	if r.cache == nil {
-		return false
+// ask has the parser join the layers and look up what they hold.
+func (g *gathering) ask(ctx context.Context, one *inspected, question parser.Image) error {
+	p, err := g.parser(ctx)
+	if err != nil {
+		return err
 	}
-	answer, ok := r.cache.Get(diffID)
-	if !ok {
-		return false
+	if g.plan.vulnerabilities && !g.opened {
+		if err := g.handOver(ctx, g.vulnerabilities.Path, (*parser.Process).OpenDatabase); err != nil {
+			return err
+		}
+		g.opened = true
 	}
-	defer answer.Close()
-	if err := r.parser.Known(ctx, diffID, answer); err != nil {
-		r.log.Debug("what is known about a layer cannot be used", "layer", diffID, "reason", err)
-		return false
-	}
-	return true
+	one.Report, err = p.Inspect(ctx, question)
+	return err
 }
 
-// readPlain reads the tar that the builder left beside the image, so that the
-// blob need not be decompressed. The answer is nil where that does not work.
-func (r *layerReader) readPlain(ctx context.Context, diffID v1.Hash) ([]byte, error) {
-	f, ok := r.plain.Open(diffID)
+// about stands for all that the answer to a question depends on: the image, the
+// database, and the day, because support of a distribution ends on one.
+func (g *gathering) about(question parser.Image) (v1.Hash, error) {
+	depends := struct {
+		Image    parser.Image
+		Database database.Metadata
+		Size     int64
+		Changed  time.Time
+		Day      string
+	}{Image: question, Database: g.vulnerabilities.Metadata, Day: g.outcome.at.Format(time.DateOnly)}
+	if g.plan.vulnerabilities {
+		info, err := os.Stat(g.vulnerabilities.Path)
+		if err != nil {
+			return v1.Hash{}, err
+		}
+		depends.Size, depends.Changed = info.Size(), info.ModTime()
+	}
+	text, err := json.Marshal(depends)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	h, _, err := v1.SHA256(bytes.NewReader(text))
+	return h, err
+}
+
+// maxKept bounds what is kept about an image, bytes.
+const maxKept = 256 << 20
+
+// known returns what is kept about an image, or nil.
+func (g *gathering) known(about v1.Hash) *parser.Report {
+	if g.images == nil {
+		return nil
+	}
+	f, ok := g.images.Get(about)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil
+	report := &parser.Report{}
+	if err := json.NewDecoder(io.LimitReader(f, maxKept)).Decode(report); err != nil {
+		g.job.Log.Debug("what is known about the image cannot be used", "reason", err)
+		return nil
 	}
-	blob := parser.Blob{Descriptor: v1.Descriptor{Digest: diffID, Size: info.Size()}, DiffID: diffID}
-	answer, err := r.parser.File(ctx, image.Span{File: f, Size: info.Size()}, blob)
-	if err != nil {
-		r.log.Debug("the tar that the builder left cannot be used", "layer", diffID, "reason", err)
-		return nil, ctx.Err()
-	}
-	return answer, nil
+	return report
 }
 
-func (r *layerReader) readBlob(ctx context.Context, l v1.Layer, diffID v1.Hash) ([]byte, error) {
-	blob := parser.Blob{DiffID: diffID}
-	var err error
-	if blob.Descriptor.Digest, err = l.Digest(); err != nil {
-		return nil, err
+// keep keeps what an image holds, unless it may be another the next time.
+func (g *gathering) keep(about v1.Hash, report *parser.Report) {
+	if g.images == nil || len(report.Problems) > 0 || report.NeedsIndex {
+		return
 	}
-	if blob.Descriptor.Size, err = l.Size(); err != nil {
-		return nil, err
+	text, err := json.Marshal(report)
+	if err == nil && len(text) <= maxKept {
+		err = g.images.Put(about, text)
 	}
-	return r.parser.Layer(ctx, l, blob)
+	if err != nil {
+		g.job.Log.Debug("what was found in the image is not kept", "reason", err)
+		return
+	}
+	g.layers.added = true
+}
+
+// trim keeps the cache small.
+func (g *gathering) trim() {
+	if !g.layers.added {
+		return
+	}
+	if err := g.images.Trim(kept.MaxBytes); err != nil {
+		g.job.Log.Debug("the cache of results was not trimmed", "reason", err)
+	}
 }
 
 // question returns what the parser needs to join an image's layers.

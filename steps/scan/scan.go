@@ -18,7 +18,6 @@ import (
 	"github.com/imagewright/imagewright/internal/record"
 	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/scan/database"
-	"github.com/imagewright/imagewright/steps/scan/parser"
 )
 
 // Step is imagewright-scan.
@@ -68,7 +67,7 @@ type outcome struct {
 	failOn   []finding.Severity
 	database database.Metadata // zero: vulnerabilities were not looked for
 	at       time.Time
-	parser   *parser.Process
+	reading  *reading
 
 	documents map[document][]byte // SBOMs
 }
@@ -118,7 +117,7 @@ func (s *Step) scan(ctx context.Context, job *step.Job, p plan) error {
 	}
 	o.judge(p, files)
 	files.ignores.tell(job)
-	if err := o.render(ctx, p, o.parser.Render); err != nil {
+	if err := o.render(ctx, p, o.reading.render); err != nil {
 		return err
 	}
 	return o.conclude(job, p)

@@ -3,6 +3,7 @@ package database
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/imagewright/imagewright/test/registry"
 )
@@ -63,6 +65,70 @@ func TestFactsAreComplete(t *testing.T) {
 			t.Errorf("no %s for %s in %s: %v", tc.id, tc.pkg, tc.bucket, advisories)
 		})
 	}
+}
+
+// Trivy shows a title and a source with each advisory; the fixtures lack none.
+func TestEveryAdvisoryIsDescribed(t *testing.T) {
+	dir := t.TempDir()
+	if err := Write(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	file, err := bolt.Open(filepath.Join(dir, databaseFile), 0o600, &bolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	if err := file.View(func(tx *bolt.Tx) error {
+		known := func(bucket string, key []byte) bool {
+			b := tx.Bucket([]byte(bucket))
+			return b != nil && b.Get(key) != nil
+		}
+		return tx.ForEach(func(name []byte, platform *bolt.Bucket) error {
+			switch string(name) {
+			case "vulnerability", "data-source", "Red Hat CPE":
+				return nil
+			}
+			if !known("data-source", name) {
+				t.Errorf("%s has no data source", name)
+			}
+			return platform.ForEachBucket(func(pkg []byte) error {
+				return platform.Bucket(pkg).ForEach(func(id, advisory []byte) error {
+					for _, id := range described(t, id, advisory) {
+						if !known("vulnerability", []byte(id)) {
+							t.Errorf("%s of %s in %s has no description", id, pkg, name)
+						}
+					}
+					return nil
+				})
+			})
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// described are the vulnerabilities that an advisory is about: its own, or those
+// that one of Red Hat's names.
+func described(t *testing.T, id, advisory []byte) []string {
+	t.Helper()
+	var content struct {
+		Entries []struct{ Cves []struct{ ID string } }
+	}
+	if err := json.Unmarshal(advisory, &content); err != nil {
+		t.Fatalf("%s: %v", id, err)
+	}
+	var ids []string
+	for _, entry := range content.Entries {
+		for _, cve := range entry.Cves {
+			if cve.ID != "" {
+				ids = append(ids, cve.ID)
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return []string{string(id)}
+	}
+	return ids
 }
 
 func TestMetadataSaysWhatWasAskedFor(t *testing.T) {

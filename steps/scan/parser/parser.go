@@ -13,7 +13,10 @@
 package parser
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"runtime/debug"
 	"time"
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
@@ -22,6 +25,7 @@ import (
 
 	"github.com/imagewright/imagewright/steps/scan/analysis"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
+	"github.com/imagewright/imagewright/steps/scan/secret"
 )
 
 // Options of [Start].
@@ -43,6 +47,33 @@ type Rules struct {
 	SecretConfig []byte   `json:"secretConfig,omitempty"` // of trivy-secret.yaml
 	SkipDirs     []string `json:"skipDirs,omitempty"`     // globs, without leading slash
 	SkipFiles    []string `json:"skipFiles,omitempty"`
+}
+
+// Key stands for all that an answer about a layer depends on beside the layer:
+// the rules, and the versions of who applies them. It is a file name.
+func (r Rules) Key() string {
+	sum := sha256.New()
+	// A struct of strings is always encoded.
+	_ = json.NewEncoder(sum).Encode(struct {
+		Rules            Rules
+		Analysis, Secret int
+		Trivy            string
+	}{r, analysis.Version, secret.Version, trivyVersion()})
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// trivyVersion is that of the Trivy in this program.
+func trivyVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, module := range info.Deps {
+		if module.Path == "github.com/aquasecurity/trivy" {
+			return module.Version
+		}
+	}
+	return ""
 }
 
 // Blob is a layer to read. Its digests are checked as it is read.

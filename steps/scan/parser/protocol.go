@@ -30,7 +30,7 @@ type span struct {
 
 // What a request can ask for.
 const (
-	doSetup    = "setup"    // body: setup; answer: greeting
+	doSetup    = "setup"    // body: setup; answer: sandbox.Status
 	doLayer    = "layer"    // content: the blob; answer: analysis.Result
 	doKnown    = "known"    // content: an answer to layer, of an earlier process
 	doDatabase = "database" // content: trivy.db

@@ -3,15 +3,11 @@ package parser
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -50,17 +46,6 @@ func newReader(r Rules) (*reader, error) {
 		x.options.Secrets = x.secrets
 	}
 	return x, nil
-}
-
-// key stands for all that the answer about a layer depends on beside the layer.
-func (x *reader) key() string {
-	parts := []string{strconv.Itoa(analysis.Version)}
-	if x.secrets != nil {
-		parts = append(parts, x.secrets.ID())
-	}
-	parts = append(parts, strconv.Quote(strings.Join(x.options.SkipDirs, "\x00")), strconv.Quote(strings.Join(x.options.SkipFiles, "\x00")))
-	sum := sha256.Sum256([]byte(strings.Join(parts, " ")))
-	return hex.EncodeToString(sum[:8])
 }
 
 // serve answers one request; files are what came with it, the answer's place

@@ -35,7 +35,7 @@ type Process struct {
 	death   error         // how it went; read after exited
 
 	ready  chan struct{} // closed when it has said what holds it
-	hello  greeting
+	status sandbox.Status
 	refuse error // why it cannot be used; read after ready
 }
 
@@ -43,12 +43,6 @@ type Process struct {
 type setup struct {
 	Sandbox sandbox.Options `json:"sandbox"`
 	Rules   Rules           `json:"rules"`
-}
-
-// greeting is its answer.
-type greeting struct {
-	Status sandbox.Status `json:"status"`
-	Key    string         `json:"key"` // see Process.Key
 }
 
 // Start starts a parser and returns while it gets ready; ctx bounds its life.
@@ -102,7 +96,7 @@ func (p *Process) prepare(ctx context.Context, s setup) {
 	defer cancel()
 	answer, err := p.ask(ctx, request{Do: doSetup, Body: true}, s, nil)
 	if err == nil {
-		err = json.Unmarshal(answer.body, &p.hello)
+		err = json.Unmarshal(answer.body, &p.status)
 	}
 	if err != nil {
 		p.refuse = fmt.Errorf("the process that reads the image: %w", err)
@@ -113,16 +107,11 @@ func (p *Process) prepare(ctx context.Context, s setup) {
 func (p *Process) Status(ctx context.Context) (sandbox.Status, error) {
 	select {
 	case <-p.ready:
-		return p.hello.Status, p.refuse
+		return p.status, p.refuse
 	case <-ctx.Done():
 		return sandbox.Status{}, context.Cause(ctx)
 	}
 }
-
-// Key stands for all that an answer about a layer depends on beside the layer:
-// the version of the analysis, the rules. It is a file name, known once Status
-// has returned.
-func (p *Process) Key() string { return p.hello.Key }
 
 // Close ends the parser and removes what it worked with.
 func (p *Process) Close() error {
@@ -231,11 +220,7 @@ func begin(s *socket) (*reader, error) {
 		return nil, fmt.Errorf("request %q comes before the setup", req.Do)
 	}
 	x, status, err := enter(files[1])
-	hello := greeting{Status: status}
-	if err == nil {
-		hello.Key = x.key()
-	}
-	body, encodeErr := json.Marshal(hello)
+	body, encodeErr := json.Marshal(status)
 	return x, errors.Join(answer(files[0], result{body: body}, cmp.Or(err, encodeErr)), err)
 }
 

@@ -52,7 +52,7 @@ type Options struct {
 	ScratchDir string `json:"scratchDir,omitempty"`
 	// MaxMemory bounds what can be allocated, bytes; what is mapped from a file
 	// does not count. Garbage is collected harder from three quarters on. Beyond
-	// the bound Go ends the process: "out of memory". 0 is no bound.
+	// the bound Go ends the process; see OutOfMemory. 0 is no bound.
 	MaxMemory int64 `json:"maxMemory,omitempty"`
 	// MaxCPU bounds the time on processors, of all threads together, to the
 	// second. Then the process is killed. 0 is no bound.
@@ -125,4 +125,12 @@ func (s Status) meaning() (all []string) {
 		all = append(all, "it keeps capabilities")
 	}
 	return all
+}
+
+// OutOfMemory reports whether a line of what a process wrote to stderr says that
+// it ended because it reached MaxMemory. Go has a wording for each place where
+// that may happen.
+func OutOfMemory(line string) bool {
+	rest, ok := strings.CutPrefix(line, "fatal error: ")
+	return ok && (strings.Contains(rest, "out of memory") || strings.Contains(rest, "cannot allocate memory"))
 }

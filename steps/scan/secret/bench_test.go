@@ -72,6 +72,18 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
+// A configuration is scanned each time, though all layers are known.
+func BenchmarkConfig(b *testing.B) {
+	s := newScanner(b, "")
+	config := []byte(`{"config": {"Env": ["PATH=/usr/bin", "GPG_KEY=E3FF2839C048B25C084DEBE9B26995E310250568"]}, "history": [` +
+		strings.Repeat(`{"created_by": "RUN apt-get install -y --no-install-recommends task global"}, `, 40) + `{}]}`)
+	for b.Loop() {
+		if _, err := s.Config(b.Context(), config); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkWants(b *testing.B) {
 	s := newScanner(b, "")
 	paths := []string{"etc/ssl/openssl.cnf", "usr/bin/perl", "usr/share/doc/bash/copyright", "srv/app/node_modules/a/index.js"}

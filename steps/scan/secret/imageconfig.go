@@ -30,6 +30,7 @@ func (s *Scanner) Config(ctx context.Context, configJSON []byte) (ftypes.Secret,
 		return ftypes.Secret{}, nil
 	}
 	x := s.Session(ctx)
+	x.small = len(text) <= bufferSize
 	if err := x.cut(x.file(configPath, false), bytes.NewReader(text)); err != nil {
 		return ftypes.Secret{}, fmt.Errorf("look for secrets in the image's configuration: %w", err)
 	}

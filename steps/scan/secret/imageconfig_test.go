@@ -3,6 +3,7 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,6 +12,12 @@ import (
 )
 
 func TestTheConfigurationIsScannedAsTrivyDoes(t *testing.T) {
+	for _, commands := range []int{1, 3000} { // of the latter it takes several chunks
+		t.Run(fmt.Sprint(commands), func(t *testing.T) { compareConfig(t, commands) })
+	}
+}
+
+func compareConfig(t *testing.T, commands int) {
 	config := v1.ConfigFile{
 		OS: "linux", Architecture: "amd64",
 		Config: v1.Config{
@@ -19,7 +26,7 @@ func TestTheConfigurationIsScannedAsTrivyDoes(t *testing.T) {
 		},
 		History: []v1.History{{CreatedBy: "RUN curl -H 'Authorization: " + token + "' https://example.com"}, {CreatedBy: "COPY . ."}},
 	}
-	for range 3000 { // enough for several chunks
+	for range commands {
 		config.History = append(config.History, v1.History{CreatedBy: "RUN echo " + strings.Repeat("x", 30), Comment: "a"})
 	}
 	text, err := json.Marshal(config)

@@ -2,7 +2,6 @@ package secret
 
 import (
 	"math"
-	"math/bits"
 	"unicode/utf8"
 )
 
@@ -54,11 +53,11 @@ func newProbe(expression string) (*probe, bool) {
 // written, multiplied by that for the first gramSize, which cost more: infinity
 // if these are too many.
 func (a *automaton) ways(at reach) float64 {
-	const any = 128 // ways to write a byte, when upper and lower case are one
+	const whatever = 128 // ways to write a byte, when upper and lower case are one
 	ways, known := 1.0, !at.end
 	for i := range judged {
 		if !known {
-			ways *= any
+			ways *= whatever
 		} else {
 			set, wide := a.first(at)
 			at = a.advance(at, func(class) bool { return true })
@@ -73,27 +72,6 @@ func (a *automaton) ways(at reach) float64 {
 		}
 	}
 	return ways
-}
-
-// caseBit is set in lower case letters and clear in upper case ones. Setting it
-// folds some other bytes too, which only makes for more places to look at.
-const caseBit = 0x20
-
-// folded returns the bytes of s with caseBit set: at most 128.
-func folded(s byteSet) byteSet {
-	const lower = 0xffffffff_00000000 // caseBit is the upper half of a word
-	for i := range s {
-		s[i] = s[i]&lower | s[i]<<caseBit
-	}
-	return s
-}
-
-func (s byteSet) size() int {
-	n := 0
-	for _, word := range s {
-		n += bits.OnesCount64(word)
-	}
-	return n
 }
 
 // grams calls add with every way in which data may begin where the probe holds:

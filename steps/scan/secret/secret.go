@@ -17,9 +17,9 @@ import (
 	"sync"
 )
 
-// version goes up whenever the same rules may find something else in the same
+// Version goes up whenever the same rules may find something else in the same
 // files.
-const version = 1
+const Version = 1
 
 // Options of [New].
 type Options struct {
@@ -67,7 +67,7 @@ func (s *Scanner) ID() string { return s.id }
 
 func digest(config []byte) string {
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%d %t %d\n", version, config != nil, len(config))
+	fmt.Fprintf(sum, "%d %t %d\n", Version, config != nil, len(config))
 	sum.Write(config)
 	sum.Write(builtin)
 	return fmt.Sprintf("sha256:%x", sum.Sum(nil))

@@ -17,6 +17,7 @@ import (
 type Session struct {
 	ctx     context.Context
 	scanner *Scanner
+	small   bool // there is too little to scan for making a sieve
 	chunks  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -40,10 +41,10 @@ type finding struct {
 	ftypes.SecretFinding
 }
 
-// Scan reads the file at path, which [Scanner.Wants], without leading slash, and
-// which holds size bytes, and has it scanned. It returns when the file is read; what is found, and what goes
-// wrong later, [Session.Wait] returns. Of a binary file that is not to be scanned
-// no more than the head is read.
+// Scan reads a file of size bytes and has it scanned; path, without leading slash,
+// is one that the scanner wants. It returns when the file is read; what is found,
+// and what goes wrong later, [Session.Wait] returns. Of a binary file no more than
+// the head is read, unless it is compiled Python.
 func (x *Session) Scan(path string, r io.Reader, size int64) error {
 	head := make([]byte, min(size, headSize))
 	n, err := io.ReadFull(r, head)

@@ -1,4 +1,4 @@
-package layercache
+package kept
 
 import (
 	"io"
@@ -20,7 +20,7 @@ func digest(t *testing.T, of string) v1.Hash {
 	return h
 }
 
-func get(t *testing.T, c *Cache, h v1.Hash) (string, bool) {
+func get(t *testing.T, c *Answers, h v1.Hash) (string, bool) {
 	t.Helper()
 	f, ok := c.Get(h)
 	if !ok {
@@ -36,17 +36,17 @@ func get(t *testing.T, c *Cache, h v1.Hash) (string, bool) {
 
 func TestAnAnswerIsThereForItsLayerAndKeyOnly(t *testing.T) {
 	root := t.TempDir()
-	c, layer := New(root, "one"), digest(t, "layer")
+	c, layer := In(root, "one"), digest(t, "layer")
 	if _, ok := c.Get(layer); ok {
 		t.Error("Get: an answer in an empty cache")
 	}
 	if err := c.Put(layer, []byte("answer")); err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := get(t, New(root, "one"), layer); !ok || got != "answer" {
+	if got, ok := get(t, In(root, "one"), layer); !ok || got != "answer" {
 		t.Errorf("Get after Put: %q, %v; want the answer", got, ok)
 	}
-	if _, ok := New(root, "two").Get(layer); ok {
+	if _, ok := In(root, "two").Get(layer); ok {
 		t.Error("Get: an answer of another key")
 	}
 	if _, ok := c.Get(digest(t, "other")); ok {
@@ -55,7 +55,7 @@ func TestAnAnswerIsThereForItsLayerAndKeyOnly(t *testing.T) {
 }
 
 func TestAPipeInThePlaceOfAnAnswerKeepsNobodyWaiting(t *testing.T) {
-	c, layer := New(t.TempDir(), "key"), digest(t, "layer")
+	c, layer := In(t.TempDir(), "key"), digest(t, "layer")
 	if err := c.Put(layer, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -72,10 +72,10 @@ func TestAPipeInThePlaceOfAnAnswerKeepsNobodyWaiting(t *testing.T) {
 
 func TestTrimRemovesWhatWasUnusedForLongest(t *testing.T) {
 	root := t.TempDir()
-	old, used := New(root, "old"), New(root, "new")
+	old, used := In(root, "old"), In(root, "new")
 	long := time.Now().Add(-time.Hour)
 	for _, put := range []struct {
-		c  *Cache
+		c  *Answers
 		of string
 	}{{old, "a"}, {used, "a"}, {used, "b"}} {
 		h := digest(t, put.of)
