@@ -59,6 +59,7 @@ bench-scan: packages-demo build tools ## scans against the trivy CLI (BENCH_RUNS
 lint: $(TOOLS)/.staticcheck packages-test ## gofmt, go vet, staticcheck, shellcheck
 	@unformatted=$$(gofmt -l $(SOURCE)); test -z "$$unformatted" || { echo "not gofmt'ed:" $$unformatted >&2; exit 1; }
 	go vet ./...
+	go vet -tags=grpcnotrace,thief ./steps/scan/sandbox/... ./steps/scan/sandbox/testdata/burglary ./steps/scan/parser
 	$(TOOLS)/staticcheck ./...
 	shellcheck .ci/run test/packages
 
@@ -69,7 +70,7 @@ clean: ## all that was built, fetched or made here
 
 # COMMAND:PACKAGE, or PACKAGE; see test/packages.
 packages-demo:  ; @test/packages git:git runc:runc debootstrap:debootstrap debian-archive-keyring busybox-static ca-certificates
-packages-test: packages-demo ; @test/packages skopeo:skopeo rsync:rsync shellcheck:shellcheck node:nodejs npm:npm \
+packages-test: packages-demo ; @test/packages skopeo:skopeo rpm:rpm rsync:rsync shellcheck:shellcheck node:nodejs npm:npm \
 	sudo:sudo newuidmap:uidmap fuse-overlayfs:fuse-overlayfs dockerd:docker.io sshd:openssh-server ssh:openssh-client
 
 # Pinned, and each in bin/tools: nothing is installed outside this folder. A

@@ -1,6 +1,9 @@
 package image
 
-import "io"
+import (
+	"io"
+	"os"
+)
 
 const (
 	// aheadBlock is how much is read at a time, bytes: enough that handing
@@ -80,7 +83,11 @@ func (a *ahead) Read(p []byte) (int, error) {
 		if a.taken.data != nil {
 			a.empty <- a.taken.data
 		}
-		a.taken, a.at = <-a.full, 0
+		next, ok := <-a.full
+		if !ok {
+			next.err = os.ErrClosed
+		}
+		a.taken, a.at = next, 0
 	}
 	n := copy(p, a.taken.data[a.at:])
 	a.at += n

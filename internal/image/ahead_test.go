@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"testing"
 	"testing/iotest"
 )
@@ -50,5 +51,8 @@ func TestClosingWhatIsReadAheadWaitsForTheReader(t *testing.T) {
 	}
 	if err := a.Close(); err != nil {
 		t.Errorf("closed twice: %v", err)
+	}
+	if _, err := io.ReadAll(a); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("read after it was closed: %v; want %v", err, os.ErrClosed)
 	}
 }

@@ -101,19 +101,16 @@ func job(s Step, image, stage string, needs []mapping, nameOf func(input.Input) 
 	for kind, path := range s.Reports { // at most one a step today
 		reports = append(reports, entry(kind, ".imagewright/"+path))
 	}
-	paths := []string{".imagewright/record/", ".imagewright/reports/", ".imagewright/*.env"}
-	if s.Name == "build" { // later jobs have the image from this one
-		paths = []string{".imagewright/"}
+	artifacts := mapping{entry("when", "always"), entry("expire_in", "1 day")}
+	if s.Name == "build" { // later jobs have the image from this one; plain, its layers are larger than it
+		artifacts = append(artifacts, entry("paths", []string{".imagewright/"}), entry("exclude", []string{".imagewright/layers/**/*"}))
+	} else {
+		artifacts = append(artifacts, entry("paths", []string{".imagewright/record/", ".imagewright/reports/", ".imagewright/*.env"}))
 	}
 	return append(doc,
 		entry("variables", variables),
 		entry("script", []string{"imagewright-" + s.Name}),
-		entry("artifacts", mapping{
-			entry("when", "always"),
-			entry("expire_in", "1 day"),
-			entry("paths", paths),
-			entry("reports", reports),
-		}))
+		entry("artifacts", append(artifacts, entry("reports", reports))))
 }
 
 // pruneRule lets prune run on a schedule, and only where the user said which

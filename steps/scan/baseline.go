@@ -10,8 +10,8 @@ import (
 	"github.com/imagewright/imagewright/internal/finding"
 )
 
-// baseline are the findings of an earlier report, by their keys.
-type baseline map[string]bool
+// baseline are the findings of an earlier report: how many have a key.
+type baseline map[string]int
 
 // parseBaseline reads a JSON report, ours or Trivy's. No data, a fork's file say,
 // is no baseline.
@@ -29,11 +29,28 @@ func parseBaseline(data []byte) (baseline, error) {
 	known := baseline{}
 	for _, result := range r.Results {
 		result.Target = platformSuffix.ReplaceAllString(result.Target, "")
+		here := baseline{}
 		for _, f := range findings(types.Results{result}, nil) {
-			known[baselineKey(f)] = true
+			here[baselineKey(f)]++
+		}
+		for key, n := range here { // of another platform it is the same one again
+			known[key] = max(known[key], n)
 		}
 	}
 	return known, nil
+}
+
+// take tells whether a finding is in the baseline. Each secret in it stands for
+// one: masked, a second one may look the same.
+func (b baseline) take(f finding.Finding) bool {
+	key := baselineKey(f)
+	if b[key] == 0 {
+		return false
+	}
+	if f.Kind == finding.Secret {
+		b[key]--
+	}
+	return true
 }
 
 // platformSuffix is what a report of several platforms adds to a target.

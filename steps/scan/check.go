@@ -41,8 +41,9 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// check refuses what no verdict can be based on.
-func check(all []*inspected, allowEmpty bool) error {
+// check refuses what no verdict can be based on. needPackages: there must be some,
+// or nothing was looked up.
+func check(all []*inspected, needPackages bool) error {
 	var problems []analysis.Problem
 	for _, one := range all {
 		problems = append(problems, one.Problems...)
@@ -51,7 +52,7 @@ func check(all []*inspected, allowEmpty bool) error {
 		return &unread{problems}
 	}
 	for _, one := range all {
-		if one.Packages == 0 && !allowEmpty {
+		if one.Packages == 0 && needPackages {
 			return fault.Failed(fmt.Errorf("no verdict: no package was found in %s, so nothing could be checked", one.image.Digest),
 				"set allow-empty=true if that is right, as for a static program without build information")
 		}

@@ -178,6 +178,19 @@ func TestAnEmptyImagePassesOnlyWhenAllowed(t *testing.T) {
 	wantText(t, "stdout", r.stdout, "0 packages", "no findings")
 }
 
+// Who looks for secrets alone needs no packages.
+func TestAnImageWithoutPackagesCanBeSearchedForSecrets(t *testing.T) {
+	c := newCheckout(t)
+	c.build(t, map[string]string{"bin/tool": "not a program"})
+	r := c.scan(t, "--scanners=secret")
+	r.wantCode(t, 0)
+	if strings.Contains(r.stderr, "nothing was checked") {
+		t.Errorf("the log says that nothing was checked:\n%s", r.stderr)
+	}
+	c.build(t, map[string]string{"app/key": "export AWS_ACCESS_KEY_ID=AKIA0123456789ABCDEF\n"})
+	c.scan(t, "--scanners=secret").wantCode(t, 3)
+}
+
 func TestAProblemThatALaterLayerRemovesIsNone(t *testing.T) {
 	c := newCheckout(t)
 	c.build(t, debian(dpkgClean), map[string]string{"var/lib/rpm/rpmdb.sqlite": "?"}, map[string]string{"var/lib/rpm/.wh.rpmdb.sqlite": ""})

@@ -115,7 +115,7 @@ func (o *outcome) record(statements []record.Attestation) *record.Scan {
 	}
 }
 
-// warn says what the findings don't.
+// warn says what the findings don't about vulnerabilities.
 func (one *inspected) warn(job *step.Job) {
 	os := one.OS
 	if one.EndOfLife {

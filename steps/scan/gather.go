@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/imagewright/imagewright/internal/registry"
 	"github.com/imagewright/imagewright/internal/registry/auth"
 	"github.com/imagewright/imagewright/internal/step"
@@ -16,7 +17,6 @@ import (
 	"github.com/imagewright/imagewright/steps/scan/kept"
 	"github.com/imagewright/imagewright/steps/scan/parser"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
-	"golang.org/x/sync/errgroup"
 )
 
 // gathering is a scan on its way to an outcome.
@@ -46,7 +46,7 @@ func (s *Step) gather(ctx context.Context, job *step.Job, p plan, secretConfig [
 	o := &outcome{failOn: p.failOn, at: time.Now().UTC()}
 	g := &gathering{inputs: &s.inputs, plan: p, job: job, client: client, outcome: o}
 	rules := parser.Rules{Secrets: p.secrets, SecretConfig: secretConfig, SkipDirs: s.inputs.SkipDirs, SkipFiles: s.inputs.SkipFiles}
-	o.reading = &reading{ctx: ctx, options: parser.Options{Sandbox: sandbox.Mode(s.inputs.Sandbox), Rules: rules}, log: job.Log}
+	o.reading = &reading{ctx: ctx, options: parser.Options{Sandbox: sandbox.Mode(s.inputs.Sandbox), MaxCPU: s.inputs.maxCPU(), Rules: rules}, log: job.Log}
 	g.reading = o.reading
 	defer func() {
 		if err != nil {
@@ -60,7 +60,7 @@ func (s *Step) gather(ctx context.Context, job *step.Job, p plan, secretConfig [
 	if o.all, err = open(o.subject.images); err != nil {
 		return nil, err
 	}
-	g.layers = &layerReader{reading: g.reading, plain: o.subject.plain, log: job.Log, read: map[v1.Hash]bool{}}
+	g.layers = &layerReader{reading: g.reading, plain: o.subject.plain, log: job.Log, read: map[layerID]bool{}}
 	if s.inputs.LayerCache {
 		results := filepath.Join(p.cache, "results")
 		g.layers.kept = kept.In(results, "layers-"+rules.Key())

@@ -83,7 +83,7 @@ func (f *ignoreFile) parseLines(data []byte) error {
 		for _, field := range fields[1:] {
 			date, ok := strings.CutPrefix(field, "exp:")
 			if !ok {
-				continue
+				return fmt.Errorf("line %d: %q is not understood; want exp:YYYY-MM-DD, or a # before the reason", number, field)
 			}
 			var err error
 			if e.Expires, err = time.Parse(time.DateOnly, date); err != nil {

@@ -91,6 +91,7 @@ func TestSecretsAreAcceptedByRuleAndPath(t *testing.T) {
 func TestAnIgnoreFileThatCannotBeMeantIsRefused(t *testing.T) {
 	for _, tc := range []struct{ name, file, content, want string }{
 		{"a date", ".trivyignore", "CVE-1\nCVE-2 exp:soon", `.trivyignore: line 2: "exp:soon" is no date; want exp:YYYY-MM-DD`},
+		{"a misspelt limit of a line", ".trivyignore", "CVE-1 expires:2026-07-01", `.trivyignore: line 1: "expires:2026-07-01" is not understood; want exp:YYYY-MM-DD`},
 		{"no id", "a.yaml", "vulnerabilities: [{statement: x}]", "a.yaml: an entry has no id"},
 		{"a misspelt limit", "a.yaml", "vulnerabilities: [{id: CVE-1, path: [a]}]", `unknown field "path"`},
 		{"a misspelt list", "a.yaml", "vulnerabilites: [{id: CVE-1}]", `unknown field "vulnerabilites"`},

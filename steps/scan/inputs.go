@@ -63,8 +63,8 @@ type Data struct {
 	SkipDBUpdate     bool     `name:"skip-db-update" help:"Use the database in cache-dir as it is, however old."`
 	JavaDBRepository []string `name:"java-db-repository" list:"csv" placeholder:"REPOSITORY" help:"Repositories of the index of Java archives, tried in order. Without it mirror.gcr.io/aquasec/trivy-java-db:1, then ghcr.io/aquasecurity/trivy-java-db:1."`
 	SkipJavaDBUpdate bool     `name:"skip-java-db-update" help:"Use the index of Java archives in cache-dir as it is, however old."`
-	CacheDir         string   `name:"cache-dir" placeholder:"DIRECTORY" help:"Where databases and the results of layers are kept; ~/.cache/imagewright when not given."`
-	LayerCache       bool     `name:"layer-cache" default:"true" negatable:"" help:"Keep what is found in a layer, and do not read it again when it comes with another image."`
+	CacheDir         string   `name:"cache-dir" placeholder:"DIRECTORY" help:"Where databases and what was found in layers and images are kept; ~/.cache/imagewright when not given."`
+	LayerCache       bool     `name:"layer-cache" default:"true" negatable:"" help:"Keep what is found in layers and images, and do not look into them again while nothing changed."`
 }
 
 // Registries says who we are to the registry that source is in.

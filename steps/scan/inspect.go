@@ -24,6 +24,7 @@ type inspected struct {
 	raw      []byte // config, as it is stored
 	configID v1.Hash
 	layers   []v1.Layer
+	blobs    []v1.Descriptor // of layers, as the manifest names them
 
 	*parser.Report // filled when all layers are known
 }
@@ -58,15 +59,27 @@ func openOne(img image.PlatformImage) (one *inspected, err error) {
 	if len(one.layers) != len(one.config.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("image %s: its configuration names %d layers, its manifest %d", img.Digest, len(one.config.RootFS.DiffIDs), len(one.layers))
 	}
-	return one, nil
+	one.blobs, err = descriptors(one.layers)
+	return one, err
+}
+
+func descriptors(layers []v1.Layer) ([]v1.Descriptor, error) {
+	all := make([]v1.Descriptor, len(layers))
+	for i, l := range layers {
+		var err error
+		if all[i].Digest, err = l.Digest(); err != nil {
+			return nil, err
+		}
+		if all[i].Size, err = l.Size(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // inspect fills in what an image holds.
 func (g *gathering) inspect(ctx context.Context, one *inspected) error {
-	question, err := one.question(g.outcome.subject.name, g.plan)
-	if err != nil {
-		return err
-	}
+	question := one.question(g.outcome.subject.name, g.plan)
 	about, err := g.about(question)
 	if err != nil {
 		return err
@@ -86,7 +99,9 @@ func (g *gathering) inspect(ctx context.Context, one *inspected) error {
 		}
 		return g.ask(ctx, one, question)
 	}
-	g.keep(about, one.Report)
+	if !g.indexed { // by another platform: the answer may be that of the index
+		g.keep(about, one.Report)
+	}
 	return nil
 }
 
@@ -145,7 +160,11 @@ func (g *gathering) known(about v1.Hash) *parser.Report {
 	}
 	defer f.Close()
 	report := &parser.Report{}
-	if err := json.NewDecoder(io.LimitReader(f, maxKept)).Decode(report); err != nil {
+	text, err := io.ReadAll(io.LimitReader(f, maxKept))
+	if err == nil {
+		err = json.Unmarshal(text, report)
+	}
+	if err != nil {
 		g.job.Log.Debug("what is known about the image cannot be used", "reason", err)
 		return nil
 	}
@@ -154,7 +173,7 @@ func (g *gathering) known(about v1.Hash) *parser.Report {
 
 // keep keeps what an image holds, unless it may be another the next time.
 func (g *gathering) keep(about v1.Hash, report *parser.Report) {
-	if g.images == nil || len(report.Problems) > 0 || report.NeedsIndex {
+	if g.images == nil || len(report.Problems) > 0 {
 		return
 	}
 	text, err := json.Marshal(report)
@@ -179,18 +198,6 @@ func (g *gathering) trim() {
 }
 
 // question returns what the parser needs to join an image's layers.
-func (one *inspected) question(name string, p plan) (parser.Image, error) {
-	img := parser.Image{Name: name, Config: one.raw, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
-	for _, l := range one.layers {
-		digest, err := l.Digest()
-		if err != nil {
-			return img, err
-		}
-		size, err := l.Size()
-		if err != nil {
-			return img, err
-		}
-		img.Layers = append(img.Layers, v1.Descriptor{Digest: digest, Size: size})
-	}
-	return img, nil
+func (one *inspected) question(name string, p plan) parser.Image {
+	return parser.Image{Name: name, Config: one.raw, Layers: one.blobs, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
 }

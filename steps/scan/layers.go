@@ -2,6 +2,8 @@ package scan
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"log/slog"
 	"os"
 	"runtime"
@@ -23,19 +25,31 @@ type layerReader struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	read  map[v1.Hash]bool // layers that the parser knows
+	read  map[layerID]bool // layers that the parser knows
 	added bool             // something is kept that was not
+}
+
+// layerID is a layer as an image names it: what it holds, and the blob that holds
+// it. That the two belong together only who reads the blob knows, so what is kept
+// of a layer is kept by both: else an image could name a known layer, and bring
+// another blob.
+type layerID struct{ diffID, blob v1.Hash }
+
+// hash is both in one.
+func (id layerID) hash() v1.Hash {
+	sum := sha256.Sum256([]byte(id.diffID.String() + " " + id.blob.String()))
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
 // readUnknown has the layers of all images read of which nothing is kept.
 func (r *layerReader) readUnknown(ctx context.Context, all []*inspected) error {
-	return eachLayer(ctx, all, func(ctx context.Context, l v1.Layer, diffID v1.Hash) error {
+	return eachLayer(ctx, all, func(ctx context.Context, l v1.Layer, id layerID) error {
 		if r.kept != nil {
-			if answer, ok := r.kept.Get(diffID); ok {
+			if answer, ok := r.kept.Get(id.hash()); ok {
 				return answer.Close()
 			}
 		}
-		return r.have(ctx, l, diffID)
+		return r.have(ctx, l, id)
 	})
 }
 
@@ -45,21 +59,22 @@ func (r *layerReader) provide(ctx context.Context, one *inspected) error {
 }
 
 // eachLayer calls do for each distinct layer, as many at once as there are CPUs.
-func eachLayer(ctx context.Context, all []*inspected, do func(context.Context, v1.Layer, v1.Hash) error) error {
+func eachLayer(ctx context.Context, all []*inspected, do func(context.Context, v1.Layer, layerID) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	seen := map[v1.Hash]bool{}
+	seen := map[layerID]bool{}
 	for _, one := range all {
 		for i, diffID := range one.config.RootFS.DiffIDs {
-			if seen[diffID] {
+			id := layerID{diffID, one.blobs[i].Digest}
+			if seen[id] {
 				continue
 			}
-			seen[diffID] = true
+			seen[id] = true
 			g.Go(func() error {
 				if err := ctx.Err(); err != nil {
 					return err // another failed while this one waited its turn
 				}
-				return do(ctx, one.layers[i], diffID)
+				return do(ctx, one.layers[i], id)
 			})
 		}
 	}
@@ -67,9 +82,9 @@ func eachLayer(ctx context.Context, all []*inspected, do func(context.Context, v
 }
 
 // have sees to it that the parser knows a layer, and that what it finds is kept.
-func (r *layerReader) have(ctx context.Context, l v1.Layer, diffID v1.Hash) error {
+func (r *layerReader) have(ctx context.Context, l v1.Layer, id layerID) error {
 	r.mu.Lock()
-	known := r.read[diffID]
+	known := r.read[id]
 	r.mu.Unlock()
 	if known {
 		return nil
@@ -78,43 +93,43 @@ func (r *layerReader) have(ctx context.Context, l v1.Layer, diffID v1.Hash) erro
 	if err != nil {
 		return err
 	}
-	if !r.handOver(ctx, p, diffID) {
-		answer, err := r.readNow(ctx, p, l, diffID)
+	if !r.handOver(ctx, p, id) {
+		answer, err := r.readNow(ctx, p, l, id)
 		if err != nil {
 			return err
 		}
-		r.keep(diffID, answer)
+		r.keep(id, answer)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.read[diffID] = true
+	r.read[id] = true
 	return nil
 }
 
 // handOver hands the parser what an earlier run found in a layer.
-func (r *layerReader) handOver(ctx context.Context, p *parser.Process, diffID v1.Hash) bool {
+func (r *layerReader) handOver(ctx context.Context, p *parser.Process, id layerID) bool {
 	if r.kept == nil {
 		return false
 	}
-	answer, ok := r.kept.Get(diffID)
+	answer, ok := r.kept.Get(id.hash())
 	if !ok {
 		return false
 	}
 	defer answer.Close()
-	if err := p.Known(ctx, diffID, answer); err != nil {
-		r.log.Debug("what is known about a layer cannot be used", "layer", diffID, "reason", err)
+	if err := p.Known(ctx, id.diffID, answer); err != nil {
+		r.log.Debug("what is known about a layer cannot be used", "layer", id.diffID, "reason", err)
 		return false
 	}
 	return true
 }
 
 // keep keeps an answer; an empty one may be another the next time.
-func (r *layerReader) keep(diffID v1.Hash, answer []byte) {
+func (r *layerReader) keep(id layerID, answer []byte) {
 	if r.kept == nil || answer == nil {
 		return
 	}
-	if err := r.kept.Put(diffID, answer); err != nil {
-		r.log.Debug("what was found in a layer is not kept", "layer", diffID, "reason", err)
+	if err := r.kept.Put(id.hash(), answer); err != nil {
+		r.log.Debug("what was found in a layer is not kept", "layer", id.diffID, "reason", err)
 		return
 	}
 	r.mu.Lock()
@@ -123,25 +138,22 @@ func (r *layerReader) keep(diffID v1.Hash, answer []byte) {
 }
 
 // readNow reads a layer from the tar that the builder left beside the image, so
-// that the blob need not be decompressed, else from its blob.
-func (r *layerReader) readNow(ctx context.Context, p *parser.Process, l v1.Layer, diffID v1.Hash) ([]byte, error) {
-	if f, ok := r.plain.Open(diffID); ok {
+// that the blob need not be decompressed, else from its blob. That the builder's
+// tar and blob belong together is the word of the builder, which made both.
+func (r *layerReader) readNow(ctx context.Context, p *parser.Process, l v1.Layer, id layerID) ([]byte, error) {
+	if f, ok := r.plain.Open(id.diffID); ok {
 		defer f.Close()
-		answer, err := readPlain(ctx, p, f, diffID)
+		answer, err := readPlain(ctx, p, f, id.diffID)
 		if err == nil || ctx.Err() != nil {
 			return answer, err
 		}
-		r.log.Debug("the tar that the builder left cannot be used", "layer", diffID, "reason", err)
+		r.log.Debug("the tar that the builder left cannot be used", "layer", id.diffID, "reason", err)
 	}
-	blob := parser.Blob{DiffID: diffID}
-	var err error
-	if blob.Descriptor.Digest, err = l.Digest(); err != nil {
+	size, err := l.Size()
+	if err != nil {
 		return nil, err
 	}
-	if blob.Descriptor.Size, err = l.Size(); err != nil {
-		return nil, err
-	}
-	return p.Layer(ctx, l, blob)
+	return p.Layer(ctx, l, parser.Blob{Descriptor: v1.Descriptor{Digest: id.blob, Size: size}, DiffID: id.diffID})
 }
 
 func readPlain(ctx context.Context, p *parser.Process, f *os.File, diffID v1.Hash) ([]byte, error) {

@@ -40,8 +40,11 @@ type plan struct {
 }
 
 func (in *Inputs) plan(job *step.Job) (plan, error) {
-	p := plan{format: in.Format, listPackages: in.ListAllPkgs, cache: cacheDir(in.CacheDir, job)}
+	p := plan{format: in.Format, listPackages: in.ListAllPkgs}
 	var err error
+	if p.cache, err = cacheDir(in.CacheDir, job); err != nil {
+		return p, err
+	}
 	if p.source, err = onlyOne(in.Source, in.ImageRef, in.Input); err != nil {
 		return p, err
 	}
@@ -65,6 +68,9 @@ func (in *Inputs) plan(job *step.Job) (plan, error) {
 	}
 	if in.Output.Output != "" {
 		p.format = formatTable // the document itself goes to the file
+	}
+	if in.GraceDays < 0 {
+		return p, fault.Usage(fmt.Errorf("input grace-days: %d is not accepted; want 0 or more", in.GraceDays), "")
 	}
 	p.grace = time.Duration(in.GraceDays) * 24 * time.Hour
 	return p, auth.CheckLogin(in.Username, in.Password, "IMAGEWRIGHT_SCAN_PASSWORD")
@@ -144,17 +150,31 @@ func statusesToLeaveOut(unfixed bool, names []string) ([]dbtypes.Status, error) 
 	return statuses, nil
 }
 
-// cacheDir is where databases and the results of layers are kept, by the XDG
-// base directory rules.
-func cacheDir(input string, job *step.Job) string {
+// cacheDir is where databases and what was found are kept, by the XDG base
+// directory rules.
+//
+// In a run for a fork everybody can put a database without advisories, or an
+// answer that says nothing, into the checkout: a cache there does not count.
+func cacheDir(input string, job *step.Job) (string, error) {
+	var dirs []string
 	if input != "" {
-		return job.Abs(input)
+		dirs = append(dirs, job.Abs(input))
 	}
 	if dir := job.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) { // a relative one is to be ignored
-		return filepath.Join(dir, "imagewright")
+		dirs = append(dirs, filepath.Join(dir, "imagewright"))
 	}
 	if home := job.Getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".cache", "imagewright")
+		dirs = append(dirs, filepath.Join(home, ".cache", "imagewright"))
 	}
-	return filepath.Join(job.Workspace, "cache")
+	dirs = append(dirs, filepath.Join(job.Workspace, "cache"))
+	if !job.CI.Fork || !inCheckout(job.Dir, dirs[0]) {
+		return dirs[0], nil
+	}
+	for _, dir := range dirs[1:] {
+		if !inCheckout(job.Dir, dir) {
+			job.Log.Warn("the cache in the checkout is not used in a run for a fork, which could have filled it", "cache-dir", job.Rel(dirs[0]), "instead", dir)
+			return dir, nil
+		}
+	}
+	return "", fault.Failed(fmt.Errorf("cache-dir %s: it is in the checkout, which a fork could have filled", job.Rel(dirs[0])), "set cache-dir or HOME to a directory outside of it")
 }

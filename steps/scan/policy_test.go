@@ -142,6 +142,30 @@ func TestTheBaselineOfSeveralPlatformsIsThatOfEach(t *testing.T) {
 	}
 }
 
+// Masked, the two lines are one.
+func TestASecondSecretIsNewsThoughItLooksTheSame(t *testing.T) {
+	secret := types.DetectedSecret{RuleID: "aws-access-key-id", Match: "key: ****"}
+	of := func(platform string) types.Result {
+		return types.Result{Target: "/app/keys (" + platform + ")", Class: types.ClassSecret, Secrets: []types.DetectedSecret{secret}}
+	}
+	data, err := json.Marshal(types.Report{SchemaVersion: 2, Results: types.Results{of("linux/amd64"), of("linux/arm64")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := parseBaseline(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := types.Result{Target: "/app/keys", Class: types.ClassSecret, Secrets: []types.DetectedSecret{secret, secret}}
+	var got []string
+	for _, f := range findings(types.Results{now}, nil) {
+		got = append(got, (plan{}).accepts(f, known, today))
+	}
+	if diff := cmp.Diff([]string{"in the baseline", ""}, got); diff != "" {
+		t.Errorf("accepted (-want +got):\n%s", diff)
+	}
+}
+
 func TestYoungVulnerabilitiesHaveTheirGrace(t *testing.T) {
 	day := 24 * time.Hour
 	for _, tc := range []struct {
@@ -155,6 +179,7 @@ func TestYoungVulnerabilitiesHaveTheirGrace(t *testing.T) {
 		{"of unknown age", finding.Finding{Kind: finding.Vulnerability}, 7 * day, ""},
 		{"a secret", finding.Finding{Kind: finding.Secret, Published: today}, 7 * day, ""},
 		{"no grace", finding.Finding{Kind: finding.Vulnerability, Published: today}, 0, ""},
+		{"no grace, and a clock that is slow", finding.Finding{Kind: finding.Vulnerability, Published: today.Add(day)}, 0, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := (plan{grace: tc.grace}).accepts(tc.f, nil, today); got != tc.want {

@@ -10,6 +10,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -72,6 +75,10 @@ type outcome struct {
 	documents map[document][]byte // SBOMs
 }
 
+// gcPercent is how much larger memory may grow before garbage is collected: this
+// process reads answers and writes reports, some MB together.
+const gcPercent = 400
+
 // Run scans, reports and records the verdict, in this order.
 func (s *Step) Run(ctx context.Context, job *step.Job) error {
 	p, err := s.inputs.plan(job)
@@ -85,6 +92,8 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 		defer cancel()
 	}
 	quiet(job.Log)
+	// A program that ends in a moment needs no tidy memory.
+	debug.SetGCPercent(gcPercent)
 	job.Output("verdict", string(record.Fail)) // until it is known to be another
 	if err := errors.Join(record.Remove(job.Workspace, "scan"), forget(slices.Concat(defaultReports(job), p.reports))); err != nil {
 		return err
@@ -94,6 +103,21 @@ func (s *Step) Run(ctx context.Context, job *step.Job) error {
 		return cause
 	}
 	return err
+}
+
+// leastCPU is enough to say no more than that the timeout was too short.
+const leastCPU = time.Minute
+
+// maxCPU bounds what the parser computes, so that it ends even where nobody ends
+// it: to what all processors do until the timeout, and 0, no bound, without one.
+func (l Limits) maxCPU() time.Duration {
+	if l.Timeout <= 0 {
+		return 0
+	}
+	if n := time.Duration(runtime.NumCPU()); l.Timeout < math.MaxInt64/max(n, 2) {
+		return max(n*l.Timeout, leastCPU)
+	}
+	return 0
 }
 
 func (s *Step) scan(ctx context.Context, job *step.Job, p plan) error {
@@ -109,11 +133,13 @@ func (s *Step) scan(ctx context.Context, job *step.Job, p plan) error {
 		return err
 	}
 	defer o.close()
-	if err := check(o.all, s.inputs.AllowEmpty); err != nil {
+	if err := check(o.all, p.vulnerabilities && !s.inputs.AllowEmpty); err != nil {
 		return err
 	}
-	for _, one := range o.all {
-		one.warn(job)
+	if p.vulnerabilities {
+		for _, one := range o.all {
+			one.warn(job)
+		}
 	}
 	o.judge(p, files)
 	files.ignores.tell(job)

@@ -2,7 +2,6 @@ package scan
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/aquasecurity/trivy/pkg/types"
@@ -57,17 +56,29 @@ func inConfig(results types.Results) bool {
 // sensitiveCategory is the category of rules about files, beside Trivy's.
 const sensitiveCategory = "SensitiveFile"
 
-// sensitiveRules say of the kinds of sensitive files how bad one is, and why.
-var sensitiveRules = map[analysis.SensitiveKind]struct{ severity, title string }{
-	analysis.PrivateKey:        {"HIGH", "Private key as a file"},
-	analysis.DotEnv:            {"MEDIUM", "Environment file with settings"},
-	analysis.GitDirectory:      {"MEDIUM", "Git repository"},
-	analysis.AWSCredentials:    {"CRITICAL", "Credentials of AWS"},
-	analysis.NpmToken:          {"HIGH", "npm configuration that logs in"},
-	analysis.DockerCredentials: {"HIGH", "Docker configuration that logs in"},
-	analysis.Netrc:             {"HIGH", "Passwords for hosts in .netrc"},
-	analysis.PyPICredentials:   {"HIGH", "Password for PyPI in .pypirc"},
-	analysis.KubeConfig:        {"HIGH", "Credentials of a Kubernetes cluster"},
+// sensitiveRule says of a kind of sensitive files how bad one is, and why.
+func sensitiveRule(kind analysis.SensitiveKind) (severity, title string) {
+	switch kind {
+	case analysis.AWSCredentials:
+		return "CRITICAL", "Credentials of AWS"
+	case analysis.PrivateKey:
+		return "HIGH", "Private key as a file"
+	case analysis.NpmToken:
+		return "HIGH", "npm configuration that logs in"
+	case analysis.DockerCredentials:
+		return "HIGH", "Docker configuration that logs in"
+	case analysis.Netrc:
+		return "HIGH", "Passwords for hosts in .netrc"
+	case analysis.PyPICredentials:
+		return "HIGH", "Password for PyPI in .pypirc"
+	case analysis.KubeConfig:
+		return "HIGH", "Credentials of a Kubernetes cluster"
+	case analysis.DotEnv:
+		return "MEDIUM", "Environment file with settings"
+	case analysis.GitDirectory:
+		return "MEDIUM", "Git repository"
+	}
+	return "UNKNOWN", string(kind)
 }
 
 // sensitiveResults are sensitive files as Trivy would report a secret in them,
@@ -75,12 +86,12 @@ var sensitiveRules = map[analysis.SensitiveKind]struct{ severity, title string }
 func sensitiveResults(files []analysis.SensitiveFile) types.Results {
 	var results types.Results
 	for _, f := range files {
-		rule := sensitiveRules[f.Kind]
+		severity, title := sensitiveRule(f.Kind)
 		results = append(results, types.Result{
 			Target: "/" + f.Path,
 			Class:  types.ClassSecret,
 			Secrets: []types.DetectedSecret{{
-				RuleID: "sensitive-" + string(f.Kind), Category: sensitiveCategory, Severity: rule.severity, Title: rule.title, Layer: f.Layer,
+				RuleID: "sensitive-" + string(f.Kind), Category: sensitiveCategory, Severity: severity, Title: title, Layer: f.Layer,
 			}},
 		})
 	}
@@ -88,12 +99,15 @@ func sensitiveResults(files []analysis.SensitiveFile) types.Results {
 }
 
 // removals are all files with secrets, and sensitive ones, that a later layer
-// removes.
-func removals(secrets []analysis.Removed, files []analysis.SensitiveFile) []analysis.Removed {
-	all := slices.Clone(secrets)
+// removes, with its number.
+func removals(secrets []analysis.Removed, files []analysis.SensitiveFile) map[fileIn]int {
+	all := make(map[fileIn]int, len(secrets)+len(files))
+	for _, r := range secrets {
+		all[fileIn{r.Path, r.Layer}] = r.By
+	}
 	for _, f := range files {
 		if f.RemovedBy > 0 {
-			all = append(all, analysis.Removed{Path: f.Path, Layer: f.Layer.DiffID, By: f.RemovedBy})
+			all[fileIn{f.Path, f.Layer.DiffID}] = f.RemovedBy
 		}
 	}
 	return all

@@ -8,19 +8,21 @@ import (
 	"github.com/aquasecurity/trivy/pkg/types"
 
 	"github.com/imagewright/imagewright/internal/finding"
-	"github.com/imagewright/imagewright/steps/scan/analysis"
 )
 
 // traces tell of one image which layer something came with, and what became of
 // it. nil knows of no layer.
 type traces struct {
-	layers  ftypes.Layers // bottom up
-	removed []analysis.Removed
+	layers  ftypes.Layers  // bottom up
+	removed map[fileIn]int // by which layer; 1 is the lowest
 
 	// discreet keeps instructions to their first word, because one of them may
 	// hold the secret that was found in the image's history.
 	discreet bool
 }
+
+// fileIn is a file as a layer has it.
+type fileIn struct{ path, layer string }
 
 // place says which layer a finding belongs to.
 func (t *traces) place(p *finding.Place, layer ftypes.Layer) {
@@ -52,12 +54,7 @@ func (t *traces) removedBy(path, layer string) int {
 	if t == nil {
 		return 0
 	}
-	for _, r := range t.removed {
-		if r.Path == path && r.Layer == layer {
-			return r.By
-		}
-	}
-	return 0
+	return t.removed[fileIn{path, layer}]
 }
 
 // What builders add to an instruction in an image's history.

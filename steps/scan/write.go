@@ -3,6 +3,8 @@ package scan
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/json/jsontext"
+	jsonv2 "encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +17,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/report"
@@ -107,7 +110,7 @@ func (o *outcome) write(w io.Writer, format string, p plan) error {
 
 // writeJSON writes Trivy's report.
 func writeJSON(w io.Writer, r types.Report) error {
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := jsonv2.Marshal(r, json.DefaultOptionsV1(), jsontext.WithIndent("  ")) // in one pass: reports are long
 	if err != nil {
 		return err
 	}
@@ -121,18 +124,19 @@ func withoutCommands(document []byte) []byte {
 	return bytes.ReplaceAll(document, []byte("##["), []byte(`\u0023#[`)) // only inside strings
 }
 
-// writeReports writes the files, all findings in each.
+// writeReports writes the files, all findings in each, at once: each is synced.
 func (o *outcome) writeReports(p plan) error {
+	var g errgroup.Group
 	for _, f := range p.reports {
-		var err error
-		if isSBOM(f.format) {
-			err = o.writeSBOMs(f)
-		} else {
-			err = writeFile(f.path, func(w io.Writer) error { return o.write(w, f.format, p) })
-		}
-		if err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
+		g.Go(func() error {
+			if isSBOM(f.format) {
+				return o.writeSBOMs(f)
+			}
+			return writeFile(f.path, func(w io.Writer) error { return o.write(w, f.format, p) })
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("report: %w", err)
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ type layer struct {
 
 	listing   listing         // what the package managers list, counted
 	installed map[string]bool // files the package managers put there
+	noted     map[SensitiveFile]bool
 	paths     []uint64        // hashes of those of all files
 	secrets   *secret.Session // nil: they are not looked for
 	buf       []byte          // the file being parsed
@@ -49,6 +50,7 @@ func newLayer(ctx context.Context, opts Options) *layer {
 		result:    Result{Version: Version},
 		dpkg:      newDpkgFiles(),
 		installed: map[string]bool{},
+		noted:     map[SensitiveFile]bool{},
 	}
 	if opts.Secrets != nil {
 		l.secrets = opts.Secrets.Session(ctx)
@@ -89,22 +91,10 @@ func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 }
 
 func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
-	wanted := l.analyzers(e)
-	if executable(e) {
-		head := make([]byte, min(e.Size, magicBytes))
-		if _, err := io.ReadFull(r, head); err != nil {
-			return fmt.Errorf("%s: %w", e.Path, unexpected(err))
-		}
-		r = io.MultiReader(strings.NewReader(string(head)), r)
-		wanted = append(wanted, l.programAnalyzers(head, e.Size)...)
+	wanted, r, err := l.wanted(e, r)
+	if err != nil {
+		return err
 	}
-	wanted = slices.DeleteFunc(wanted, func(a analyzer) bool {
-		if e.Size <= a.limit {
-			return false
-		}
-		l.problem(Problem{Path: e.Path, Analyzer: a.name}, tooLarge(e.Size, a.limit))
-		return true
-	})
 	secrets := l.secrets != nil && l.opts.Secrets.Wants(e.Path, e.Size)
 	if len(wanted) == 0 {
 		if secrets {
@@ -135,6 +125,28 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 		return l.secrets.Scan(e.Path, io.NewSectionReader(c, 0, c.size), c.size)
 	}
 	return nil
+}
+
+// wanted returns who wants the file and can have it, and its content, whose first
+// bytes it may have looked at.
+func (l *layer) wanted(e image.Entry, r io.Reader) ([]analyzer, io.Reader, error) {
+	wanted := l.analyzers(e)
+	if executable(e) {
+		head := make([]byte, min(e.Size, magicBytes))
+		if _, err := io.ReadFull(r, head); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", e.Path, unexpected(err))
+		}
+		r = io.MultiReader(strings.NewReader(string(head)), r)
+		wanted = append(wanted, l.programAnalyzers(head, e.Size)...)
+	}
+	wanted = slices.DeleteFunc(wanted, func(a analyzer) bool {
+		if e.Size <= a.limit {
+			return false
+		}
+		l.problem(Problem{Path: e.Path, Analyzer: a.name}, tooLarge(e.Size, a.limit))
+		return true
+	})
+	return wanted, r, nil
 }
 
 // analyzers returns who wants the file, judged by its name and mode.

@@ -45,14 +45,47 @@ func (s paths) has(p string) bool {
 	return i < n && at(i) == want
 }
 
+// deletion is what a layer takes away from those below it.
+type deletion struct {
+	whole map[string]bool // paths that go with all below them
+	below map[string]bool // directories that are emptied; "" is the root
+	files paths           // that take the place of others
+}
+
+func deletions(layers []*Result) []deletion {
+	all := make([]deletion, len(layers))
+	for i, l := range layers {
+		all[i] = deletion{setOf(l.Whiteouts), setOf(l.OpaqueDirs), l.Files}
+	}
+	return all
+}
+
+func setOf(list []string) map[string]bool {
+	set := make(map[string]bool, len(list))
+	for _, s := range list {
+		set[s] = true
+	}
+	return set
+}
+
+// takes tells whether the file at p is taken away.
+func (d *deletion) takes(p string) bool {
+	if d.files.has(p) || d.whole[p] || d.below[""] {
+		return true
+	}
+	for i := range len(p) {
+		if p[i] == '/' && (d.whole[p[:i]] || d.below[p[:i]]) {
+			return true
+		}
+	}
+	return false
+}
+
 // removedBy returns the number of the layer, above the i-th (from 0), that
 // deletes or replaces the file at p; 0 for none.
-func removedBy(layers []*Result, i int, p string) int {
-	for n := i + 1; n < len(layers); n++ {
-		l := layers[n]
-		below := func(dir string) bool { return dir == "" || strings.HasPrefix(p, dir+"/") }
-		if slices.ContainsFunc(l.OpaqueDirs, below) || l.Files.has(p) ||
-			slices.ContainsFunc(l.Whiteouts, func(w string) bool { return w == p || below(w) }) {
+func removedBy(all []deletion, i int, p string) int {
+	for n := i + 1; n < len(all); n++ {
+		if all[n].takes(p) {
 			return n + 1
 		}
 	}
@@ -62,14 +95,15 @@ func removedBy(layers []*Result, i int, p string) int {
 // finishSensitive says of sensitive files, and of files with secrets, which
 // layer they came with and which one removed them.
 func (d *Detail) finishSensitive(layers []*Result) {
+	gone := deletions(layers)
 	for i, l := range layers {
 		for _, f := range l.Sensitive {
-			f.Layer, f.RemovedBy = d.Layers[i], removedBy(layers, i, f.Path)
+			f.Layer, f.RemovedBy = d.Layers[i], removedBy(gone, i, f.Path)
 			d.Sensitive = append(d.Sensitive, f)
 		}
 		for _, s := range l.Secrets {
 			p := strings.TrimPrefix(s.FilePath, "/")
-			if by := removedBy(layers, i, p); by > 0 {
+			if by := removedBy(gone, i, p); by > 0 {
 				d.Removed = append(d.Removed, Removed{p, l.DiffID.String(), by})
 			}
 		}

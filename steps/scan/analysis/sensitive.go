@@ -65,9 +65,12 @@ func (l *layer) sensitive(e image.Entry) []analyzer {
 	return nil
 }
 
+// noteSensitive notes a file once: a tar may carry it twice, and a repository has
+// many files.
 func (l *layer) noteSensitive(p string, kind SensitiveKind) {
 	f := SensitiveFile{Path: p, Kind: kind}
-	if !slices.Contains(l.result.Sensitive, f) {
+	if !l.noted[f] {
+		l.noted[f] = true
 		l.result.Sensitive = append(l.result.Sensitive, f)
 	}
 }

@@ -1,8 +1,11 @@
 package analysis
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
+	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -77,9 +80,26 @@ func TestWhatALaterLayerRemovesIsSaidToBeRemoved(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			layers := []*Result{{}, analysed(t, Options{}, tc.later...)}
-			if got := removedBy(layers, 0, "app/.env"); got != tc.want {
+			if got := removedBy(deletions(layers), 0, "app/.env"); got != tc.want {
 				t.Errorf("removed by layer %d, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// Made for a scanner that compares each file with each deletion.
+func TestManySensitiveFilesAndDeletionsAreNoWork(t *testing.T) {
+	const many = 200_000
+	l, above := newLayer(t.Context(), Options{}), &Result{}
+	for i := range many {
+		l.noteSensitive(fmt.Sprintf("app/%d/.env", i), DotEnv)
+		above.Whiteouts = append(above.Whiteouts, fmt.Sprintf("srv/%d", i))
+		above.OpaqueDirs = append(above.OpaqueDirs, fmt.Sprintf("var/%d", i))
+	}
+	d := &Detail{Layers: make(ftypes.Layers, 2)}
+	start := time.Now()
+	d.finishSensitive([]*Result{&l.result, above})
+	if took := time.Since(start); len(d.Sensitive) != many || took > 20*time.Second {
+		t.Errorf("%d of %d files after %v", len(d.Sensitive), many, took)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/aquasecurity/trivy/pkg/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imagewright/imagewright/internal/step"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
 	"github.com/imagewright/imagewright/steps/scan/secret"
@@ -36,6 +37,9 @@ type Options struct {
 	TempDir string
 	// MaxMemory bounds the parser's memory, in bytes. Default: 4 GiB.
 	MaxMemory int64
+	// MaxCPU bounds the time that the parser computes, on all processors
+	// together. Default: no bound.
+	MaxCPU time.Duration
 
 	Rules Rules
 }
@@ -57,8 +61,8 @@ func (r Rules) Key() string {
 	_ = json.NewEncoder(sum).Encode(struct {
 		Rules            Rules
 		Analysis, Secret int
-		Trivy            string
-	}{r, analysis.Version, secret.Version, trivyVersion()})
+		Program, Trivy   string
+	}{r, analysis.Version, secret.Version, step.Version(), trivyVersion()})
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
 	"github.com/imagewright/imagewright/test/database"
@@ -281,8 +282,30 @@ func TestAParserThatNeedsTooMuchMemoryIsToldApart(t *testing.T) {
 	}
 	plain := debian(t, map[string]string{"var/lib/dpkg/status.d/many": status.String()})
 	_, err := p.File(t.Context(), inFile(t, plain), blobOf(t, plain, plain))
-	if err == nil || !strings.Contains(err.Error(), "out of memory") {
+	if err == nil || !strings.Contains(err.Error(), "out of memory, of which it gets 192 MiB") {
 		t.Errorf("a layer that takes more than %d bytes: %v; want that memory is short", limit, err)
+	}
+}
+
+func TestAParserThatComputesForTooLongIsToldApart(t *testing.T) {
+	// A file of zeros that takes half a minute to hash, and no place.
+	const size = 1 << 35
+	f, err := os.Create(filepath.Join(t.TempDir(), "layer"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := tar.NewWriter(f).WriteHeader(&tar.Header{Name: "zeros", Mode: 0o644, Size: size}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(size + 4<<10); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, Options{MaxCPU: time.Second})
+	span := image.Span{File: f, Size: size + 4<<10}
+	_, err = p.File(t.Context(), span, Blob{Descriptor: v1.Descriptor{Digest: digestOf(t, nil), Size: span.Size}, DiffID: digestOf(t, nil)})
+	if err == nil || !strings.Contains(err.Error(), "out of processor time, of which it gets 1s") || !strings.Contains(fault.Hint(err), "longer timeout") {
+		t.Errorf("a layer that takes more than a second: %v; %s; want that time is short", err, fault.Hint(err))
 	}
 }
 

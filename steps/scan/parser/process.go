@@ -54,6 +54,9 @@ func (p *Process) stream(ctx context.Context, raw io.Reader, b Blob) ([]byte, er
 		return nil, err
 	}
 	defer r.Close()
+	// The parser has a copy of r, and need not read it to its end.
+	stop := context.AfterFunc(ctx, func() { w.Close() })
+	defer stop()
 	fetched := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(w, raw)
@@ -62,7 +65,7 @@ func (p *Process) stream(ctx context.Context, raw io.Reader, b Blob) ([]byte, er
 	}()
 	body, err := lasting(p.call(ctx, request{Do: doLayer, Blob: &b}, nil, r))
 	r.Close() // who fetches for nobody stops
-	if cause := <-fetched; cause != nil && err != nil && !errors.Is(cause, errBrokenPipe) {
+	if cause := <-fetched; cause != nil && err != nil && ctx.Err() == nil && !errors.Is(cause, errBrokenPipe) {
 		return nil, cause // what the parser says of a cut layer follows from it
 	}
 	return body, err
@@ -83,7 +86,7 @@ func (p *Process) OpenDatabase(ctx context.Context, db *os.File) error {
 }
 
 // OpenIndex opens the index of Maven Central, which tells what a Java archive
-// is that does not say so itself.
+// is that does not say so itself, in place of one opened before.
 func (p *Process) OpenIndex(ctx context.Context, index *os.File) error {
 	_, err := p.call(ctx, request{Do: doIndex, Path: index.Name()}, nil, index)
 	return err

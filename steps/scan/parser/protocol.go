@@ -61,8 +61,14 @@ func (f *failure) Error() string { return f.Message }
 // Hint says what to do.
 func (f *failure) Hint() string { return f.Advice }
 
-// ExitCode is that of the error it was.
-func (f *failure) ExitCode() int { return f.Code }
+// ExitCode is that of the error it was. Whoever took over the parser gets no
+// other: 0 would be a pass.
+func (f *failure) ExitCode() int {
+	if f.Code == fault.ExitUsage {
+		return fault.ExitUsage
+	}
+	return fault.ExitFailed
+}
 
 // result is what a request came to, when there was no error.
 type result struct {

@@ -197,10 +197,16 @@ func (x *reader) openDatabase(f *os.File, path string) error {
 	return nil
 }
 
-// openIndex makes f the index of Maven Central.
+// openIndex makes f the index of Maven Central, in place of one before.
 func (x *reader) openIndex(f *os.File, path string) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.index != nil {
+		if err := x.index.Close(); err != nil {
+			return err
+		}
+		x.index = nil
+	}
 	own, err := duplicate(f, path)
 	if err != nil {
 		return err

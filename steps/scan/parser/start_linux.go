@@ -11,12 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strings"
-	"sync"
 	"syscall"
-	"time"
 
-	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/scan/sandbox"
 	"golang.org/x/sys/unix"
@@ -30,6 +26,7 @@ type Process struct {
 	cmd     *exec.Cmd
 	socket  *socket
 	scratch string
+	bounds  sandbox.Options
 	words   *lastWords
 	exited  chan struct{} // closed when it is gone
 	death   error         // how it went; read after exited
@@ -55,10 +52,10 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 	if err := p.spawn(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the process that reads the image: %w", err), os.Remove(p.scratch))
 	}
-	go p.prepare(ctx, setup{
-		Sandbox: sandbox.Options{Mode: o.Sandbox, ScratchDir: p.scratch, MaxMemory: cmp.Or(o.MaxMemory, defaultMemory), MaxFileSize: maxScratch},
-		Rules:   o.Rules,
-	})
+	p.bounds = sandbox.Options{
+		Mode: o.Sandbox, ScratchDir: p.scratch, MaxMemory: cmp.Or(o.MaxMemory, defaultMemory), MaxCPU: o.MaxCPU, MaxFileSize: maxScratch,
+	}
+	go p.prepare(ctx, setup{Sandbox: p.bounds, Rules: o.Rules})
 	return p, nil
 }
 
@@ -121,58 +118,6 @@ func (p *Process) Close() error {
 	return os.RemoveAll(p.scratch)
 }
 
-// deathTimeout is how long a process that has closed its descriptors may take to
-// be gone.
-const deathTimeout = 2 * time.Second
-
-// gone says why a parser gave no answer.
-func (p *Process) gone(err error) error {
-	select {
-	case <-p.exited:
-	case <-time.After(deathTimeout):
-		return fmt.Errorf("the process that reads the image: %w", err)
-	}
-	reason := p.words.reason()
-	if reason == "" && p.death != nil {
-		reason = p.death.Error()
-	}
-	return fault.Failed(fmt.Errorf("no verdict: the process that reads the image broke off: %s", cmp.Or(reason, "nobody knows why")),
-		"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither")
-}
-
-// lastWords keeps the beginning of what a process says when it dies.
-type lastWords struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// maxWords bounds it, bytes: the reason comes first, the stacks of all
-// goroutines follow.
-const maxWords = 4 << 10
-
-// Write implements io.Writer.
-func (w *lastWords) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.text.Write(b[:min(len(b), maxWords-w.text.Len())])
-	return len(b), nil
-}
-
-// reason returns the line that says why, which may quote the image.
-func (w *lastWords) reason() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for line := range strings.Lines(w.text.String()) {
-		line = strings.TrimSpace(line)
-		for _, start := range []string{"panic: ", "fatal error: ", "runtime: out of memory", "SIG", "imagewright-scan: "} {
-			if strings.HasPrefix(line, start) {
-				return ci.Printable(line)
-			}
-		}
-	}
-	return ""
-}
-
 // ServeIfChild must be the first thing main does. In a process that Start made
 // it does that process's work and exits; in any other it returns at once.
 func ServeIfChild() {
@@ -233,12 +178,16 @@ func enter(document *os.File) (*reader, sandbox.Status, error) {
 	if err != nil {
 		return nil, sandbox.Status{}, err
 	}
-	status, err := sandbox.Enter(s.Sandbox)
+	steal, err := plantThief()
 	if err != nil {
-		return nil, status, err
+		return nil, sandbox.Status{}, err
 	}
-	if status.Off {
+	status, err := sandbox.Enter(s.Sandbox)
+	if err == nil && status.Off {
 		err = os.Setenv("TMPDIR", s.Sandbox.ScratchDir) // as Enter does
+	}
+	if err == nil {
+		err = steal(context.Background())
 	}
 	if err != nil {
 		return nil, status, err

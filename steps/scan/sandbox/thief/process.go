@@ -49,23 +49,21 @@ func processWays(s Scene) []Way {
 	}
 }
 
-// heap is where Go's begins.
-const heap = 0xc000000000
-
-// target is a piece of the parent's memory: around the loot, or the heap.
+// target is a piece of the parent's memory: around the loot, or the end of the
+// stack, where the kernel puts the environment.
 func (s Scene) target() (address uintptr, size int) {
 	if s.Address != 0 {
 		return s.Address, 64
 	}
-	return heap, 64 << 10
-}
-
-// remembered judges what was read at target.
-func (s Scene) remembered(data []byte) error {
-	if s.Address == 0 && len(data) > 0 {
-		return nil // the rest is patience
+	const end = 4 << 10
+	maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", s.Parent))
+	for line := range strings.Lines(string(maps)) {
+		var from, to uintptr
+		if _, err := fmt.Sscanf(line, "%x-%x", &from, &to); err == nil && strings.HasSuffix(line, "[stack]\n") {
+			return to - end, end
+		}
 	}
-	return s.loot(data)
+	return 0x7ffffffff000 - end, end // where it would be if the kernel chose no place by chance
 }
 
 func (s Scene) memoryInProc(context.Context) error {
@@ -80,7 +78,7 @@ func (s Scene) memoryInProc(context.Context) error {
 	if n == 0 {
 		return err
 	}
-	return s.remembered(data[:n])
+	return s.loot(data[:n])
 }
 
 func (s Scene) memoryByCall(context.Context) error {
@@ -91,7 +89,7 @@ func (s Scene) memoryByCall(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.remembered(data[:n])
+	return s.loot(data[:n])
 }
 
 func (s Scene) memoryByPtrace(context.Context) error {
@@ -104,12 +102,12 @@ func (s Scene) memoryByPtrace(context.Context) error {
 		return err
 	}
 	address, size := s.target()
-	data := make([]byte, min(size, 64))
+	data := make([]byte, size)
 	n, err := unix.PtracePeekData(parent, address, data)
 	if err != nil {
 		return err
 	}
-	return s.remembered(data[:n])
+	return s.loot(data[:n])
 }
 
 func (s Scene) changeMemory(context.Context) error {

@@ -2,7 +2,8 @@
 
 // Command burglary lets a thief try its ways on a household, one process a way.
 // It is three programs: the household, the parent, which has the secrets and
-// starts thieves, and the thief, confined or not.
+// starts thieves, and the thief, confined or not. In the place of the last two it
+// takes a real program that has a thief in it.
 package main
 
 import (
@@ -26,6 +27,7 @@ type plan struct {
 	Mode    sandbox.Mode // else
 	Without []string     // what this kernel shall lack: landlock, seccomp, namespaces
 	Only    string       // the way to try; "": all
+	Work    work         // in the place of parent and thief, if it has Args
 }
 
 // outcome of a way; Why is what stood against it.
@@ -37,6 +39,7 @@ type outcome struct {
 // report is what the test gets.
 type report struct {
 	Status   sandbox.Status // of the last thief
+	Done     done           // of the real program
 	Outcomes []outcome
 }
 
@@ -72,26 +75,45 @@ func keepHouse() (err error) {
 	if err := json.Unmarshal([]byte(os.Args[1]), &o.Plan); err != nil {
 		return err
 	}
+	var dir *os.Root
+	if o.Plan.Work.Args != nil {
+		if dir, err = os.OpenRoot(o.Plan.Work.Dir); err != nil {
+			return err
+		}
+		defer dir.Close()
+	}
 	h, err := household.Open(o.Plan.User)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	o.Scene = h.Scene
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env, cmd.Dir = h.Environ(), h.Scene.Workspace
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if id := uint32(o.Plan.User); id != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: id, Gid: id}
+	}
+	if dir == nil {
+		return o.runParent(h, cmd)
+	}
+	if err := o.moveIn(dir); err != nil {
+		return err
+	}
+	r, err := o.Plan.Work.run(h, cmd)
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(r))
+}
+
+// runParent has the parent report.
+func (o order) runParent(h *household.Household, cmd *exec.Cmd) error {
 	orders, err := give(o)
 	if err != nil {
 		return err
 	}
 	defer orders.Close()
-	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = []string{"parent", "--password=" + h.Canary}
-	cmd.Env, cmd.Dir = h.Environ(), h.Scene.Workspace
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{os.Stdout, orders} // where a thief's are
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if id := uint32(o.Plan.User); id != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: id, Gid: id}
-	}
 	return cmd.Run()
 }
 
