@@ -120,6 +120,11 @@ type Scan struct {
 	Database  Database       `json:"database"`
 	ScannedAt time.Time      `json:"scannedAt,omitzero"`
 
+	// Scanners and PkgTypes are what was looked for, as the inputs of scan name
+	// it. Without them it was everything.
+	Scanners []string `json:"scanners,omitempty"`
+	PkgTypes []string `json:"pkgTypes,omitempty"`
+
 	Attestations []Attestation `json:"attestations,omitempty"` // that build left to scan
 }
 

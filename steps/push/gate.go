@@ -3,6 +3,8 @@ package push
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
@@ -38,6 +40,9 @@ func verdict(workspace, digest string) error {
 	case scan.Digest != digest:
 		return fault.Refused(fmt.Errorf("the scan verdict is for %q and not for %s", scan.Digest, digest),
 			"a verdict belongs to one image: scan the one that is to be pushed")
+	case !lookedForAll(scan):
+		return fault.Refused(fmt.Errorf("the scan of %s looked for %s only", digest, strings.Join(slices.Concat(scan.Scanners, scan.PkgTypes), ", ")),
+			"a verdict is about vulnerabilities of all packages: scan without pkg-types, and with vuln among scanners; or set scan-gate to warn or off")
 	case scan.Verdict != record.Pass:
 		return fault.Refused(fmt.Errorf("the scan of %s did not pass: verdict %q%s", digest, string(scan.Verdict), counted(scan.Counts)),
 			"see what imagewright-scan reported; set scan-gate to warn or off to push all the same")
@@ -57,4 +62,11 @@ func counted(recorded map[string]int) string {
 		return ""
 	}
 	return ": " + counts.String()
+}
+
+// lookedForAll tells whether vulnerabilities of all packages were looked for. A
+// scan for secrets alone passes images that nobody looked up.
+func lookedForAll(scan record.Scan) bool {
+	return (len(scan.Scanners) == 0 || slices.Contains(scan.Scanners, "vuln")) &&
+		(len(scan.PkgTypes) == 0 || slices.Contains(scan.PkgTypes, "os") && slices.Contains(scan.PkgTypes, "library"))
 }

@@ -2,8 +2,10 @@ package scan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/aquasecurity/trivy/pkg/types"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
 )
@@ -41,9 +43,9 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// check refuses what no verdict can be based on. needPackages: there must be some,
-// or nothing was looked up.
-func check(all []*inspected, needPackages bool) error {
+// check refuses what no verdict can be based on. Unless allowEmpty, something
+// must have been looked up.
+func check(all []*inspected, p plan, allowEmpty bool) error {
 	var problems []analysis.Problem
 	for _, one := range all {
 		problems = append(problems, one.Problems...)
@@ -52,10 +54,24 @@ func check(all []*inspected, needPackages bool) error {
 		return &unread{problems}
 	}
 	for _, one := range all {
-		if one.Packages == 0 && needPackages {
+		if p.vulnerabilities && !allowEmpty && one.lookedUp(p.pkgTypes) == 0 {
 			return fault.Failed(fmt.Errorf("no verdict: no package was found in %s, so nothing could be checked", one.image.Digest),
 				"set allow-empty=true if that is right, as for a static program without build information")
 		}
 	}
 	return nil
+}
+
+// lookedUp is the number of packages of these types; of all where there are none.
+func (one *inspected) lookedUp(pkgTypes []string) int {
+	libraries := one.Packages - one.SystemPackages
+	switch {
+	case len(pkgTypes) == 0:
+		return one.Packages
+	case !slices.Contains(pkgTypes, types.PkgTypeLibrary):
+		libraries = 0
+	case !slices.Contains(pkgTypes, types.PkgTypeOS):
+		return libraries
+	}
+	return one.SystemPackages + libraries
 }

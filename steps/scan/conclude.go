@@ -51,7 +51,7 @@ func (o *outcome) conclude(job *step.Job, p plan) error {
 			return err
 		}
 	}
-	if err := record.Write(job.Workspace, "scan", o.record(statements)); err != nil {
+	if err := record.Write(job.Workspace, "scan", o.record(p, statements)); err != nil {
 		return err
 	}
 	job.Output("digest", o.subject.digest.String())
@@ -97,12 +97,12 @@ func (o *outcome) document(p plan) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-func (o *outcome) record(statements []record.Attestation) *record.Scan {
+func (o *outcome) record(p plan, statements []record.Attestation) *record.Scan {
 	counts := map[string]int{}
 	for severity, n := range o.counts {
 		counts[severity.String()] = n
 	}
-	return &record.Scan{
+	scan := &record.Scan{
 		Digest:  o.subject.digest.String(),
 		Verdict: o.verdict(),
 		FailOn:  names(o.failOn),
@@ -113,6 +113,13 @@ func (o *outcome) record(statements []record.Attestation) *record.Scan {
 		ScannedAt:    o.at,
 		Attestations: statements,
 	}
+	if !p.vulnerabilities {
+		scan.Scanners = []string{"secret"}
+	}
+	if len(p.pkgTypes) == 1 {
+		scan.PkgTypes = p.pkgTypes
+	}
+	return scan
 }
 
 // warn says what the findings don't about vulnerabilities.

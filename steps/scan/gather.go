@@ -113,7 +113,7 @@ func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
 		return nil, err
 	}
 	login := auth.Options{Environ: job.Environ}
-	if host := registryOf(p.source, anonymous); host != "" { // never sent to the database's registry
+	if host := registryOf(p.source, job, anonymous); host != "" { // never sent to the database's registry
 		login.Registries, login.Username, login.Password = []string{host}, s.inputs.Username, s.inputs.Password
 	}
 	opts.Keychain = auth.Keychain(login)

@@ -79,7 +79,7 @@ func descriptors(layers []v1.Layer) ([]v1.Descriptor, error) {
 
 // inspect fills in what an image holds.
 func (g *gathering) inspect(ctx context.Context, one *inspected) error {
-	question := one.question(g.outcome.subject.name, g.plan)
+	question := one.question(g.outcome.subject.name, g.outcome.subject.madeUp, g.plan)
 	about, err := g.about(question)
 	if err != nil {
 		return err
@@ -198,6 +198,10 @@ func (g *gathering) trim() {
 }
 
 // question returns what the parser needs to join an image's layers.
-func (one *inspected) question(name string, p plan) parser.Image {
-	return parser.Image{Name: name, Config: one.raw, Layers: one.blobs, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
+func (one *inspected) question(name string, madeUp bool, p plan) parser.Image {
+	img := parser.Image{Name: name, Config: one.raw, Layers: one.blobs, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
+	if madeUp { // then the digests of its layers are those of no registry either
+		img.Layers = nil
+	}
+	return img
 }

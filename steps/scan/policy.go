@@ -18,7 +18,7 @@ func (o *outcome) judge(p plan, files policyFiles) {
 	for _, one := range o.all {
 		in := one.traces()
 		if p.secrets {
-			one.Results = append(one.Results, sensitiveResults(one.Sensitive)...)
+			one.Results = withSensitive(one.Results, one.Sensitive)
 		}
 		for i := range one.Results {
 			if in.discreet {

@@ -114,7 +114,7 @@ func (l Limits) maxCPU() time.Duration {
 	if l.Timeout <= 0 {
 		return 0
 	}
-	if n := time.Duration(runtime.NumCPU()); l.Timeout < math.MaxInt64/max(n, 2) {
+	if n := time.Duration(runtime.NumCPU()); l.Timeout < math.MaxInt64/n {
 		return max(n*l.Timeout, leastCPU)
 	}
 	return 0
@@ -133,7 +133,7 @@ func (s *Step) scan(ctx context.Context, job *step.Job, p plan) error {
 		return err
 	}
 	defer o.close()
-	if err := check(o.all, p.vulnerabilities && !s.inputs.AllowEmpty); err != nil {
+	if err := check(o.all, p, s.inputs.AllowEmpty); err != nil {
 		return err
 	}
 	if p.vulnerabilities {

@@ -81,18 +81,27 @@ func sensitiveRule(kind analysis.SensitiveKind) (severity, title string) {
 	return "UNKNOWN", string(kind)
 }
 
-// sensitiveResults are sensitive files as Trivy would report a secret in them,
-// one result a file, so that all that reads its reports knows them.
-func sensitiveResults(files []analysis.SensitiveFile) types.Results {
-	var results types.Results
+// withSensitive adds sensitive files to results as Trivy would report a secret in
+// them, so that all that reads its reports knows them: with the other secrets of
+// the file, if there are any.
+func withSensitive(results types.Results, files []analysis.SensitiveFile) types.Results {
+	at := map[string]int{}
+	for i, r := range results {
+		if r.Class == types.ClassSecret {
+			at[r.Target] = i
+		}
+	}
 	for _, f := range files {
+		target := "/" + f.Path
+		i, ok := at[target]
+		if !ok {
+			i = len(results)
+			at[target] = i
+			results = append(results, types.Result{Target: target, Class: types.ClassSecret})
+		}
 		severity, title := sensitiveRule(f.Kind)
-		results = append(results, types.Result{
-			Target: "/" + f.Path,
-			Class:  types.ClassSecret,
-			Secrets: []types.DetectedSecret{{
-				RuleID: "sensitive-" + string(f.Kind), Category: sensitiveCategory, Severity: severity, Title: title, Layer: f.Layer,
-			}},
+		results[i].Secrets = append(results[i].Secrets, types.DetectedSecret{
+			RuleID: "sensitive-" + string(f.Kind), Category: sensitiveCategory, Severity: severity, Title: title, Layer: f.Layer,
 		})
 	}
 	return results

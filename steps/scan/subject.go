@@ -131,7 +131,10 @@ func covered(index v1.ImageIndex, have map[v1.Hash]bool) (bool, error) {
 
 // registryOf returns the host that a source's reference names, or "" when it is
 // no reference: credentials given for the image go nowhere else.
-func registryOf(source string, registry image.Registry) string {
+func registryOf(source string, job *step.Job, registry image.Registry) string {
+	if _, err := os.Stat(job.Abs(source)); err == nil {
+		return "" // a file: hello.tar would be one of docker.io's
+	}
 	ref, err := registry.Reference(strings.TrimPrefix(source, "registry:"))
 	if err != nil {
 		return ""

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/aquasecurity/trivy/pkg/licensing"
@@ -32,6 +33,9 @@ func dpkgCopyright(p string) bool {
 func (l *layer) copyright(_ context.Context, p string, c *content) error {
 	licenses := copyrightLicenses(c)
 	if len(licenses) > 0 {
+		if l.parsed[p] { // the later entry is the file
+			l.result.Copyrights = slices.DeleteFunc(l.result.Copyrights, func(c Copyright) bool { return c.Path == p })
+		}
 		l.result.Copyrights = append(l.result.Copyrights, Copyright{Path: p, Package: path.Base(path.Dir(p)), Licenses: licenses})
 	}
 	return nil

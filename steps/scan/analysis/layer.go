@@ -35,6 +35,7 @@ type layer struct {
 
 	listing   listing         // what the package managers list, counted
 	installed map[string]bool // files the package managers put there
+	parsed    map[string]bool // result.Parsed
 	noted     map[SensitiveFile]bool
 	paths     []uint64        // hashes of those of all files
 	secrets   *secret.Session // nil: they are not looked for
@@ -50,6 +51,7 @@ func newLayer(ctx context.Context, opts Options) *layer {
 		result:    Result{Version: Version},
 		dpkg:      newDpkgFiles(),
 		installed: map[string]bool{},
+		parsed:    map[string]bool{},
 		noted:     map[SensitiveFile]bool{},
 	}
 	if opts.Secrets != nil {
@@ -120,7 +122,10 @@ func (l *layer) file(ctx context.Context, e image.Entry, r io.Reader) error {
 			l.problem(Problem{Path: e.Path, Analyzer: a.name}, err)
 		}
 	}
-	l.result.Parsed = append(l.result.Parsed, e.Path)
+	if !l.parsed[e.Path] { // a tar may carry a path twice
+		l.parsed[e.Path] = true
+		l.result.Parsed = append(l.result.Parsed, e.Path)
+	}
 	if secrets {
 		return l.secrets.Scan(e.Path, io.NewSectionReader(c, 0, c.size), c.size)
 	}

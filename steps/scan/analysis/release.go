@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -55,6 +56,8 @@ func (l *layer) release(_ context.Context, p string, c *content) error {
 	if os == (ftypes.OS{}) || len(os.Name) > maxOSName || strings.ContainsFunc(os.Name, unicode.IsControl) {
 		return nil
 	}
+	// A tar may carry a path twice; the later entry is the file.
+	l.result.OS = slices.DeleteFunc(l.result.OS, func(c OSCandidate) bool { return c.Path == p })
 	l.result.OS = append(l.result.OS, OSCandidate{p, os})
 	return nil
 }

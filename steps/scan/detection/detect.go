@@ -155,6 +155,13 @@ func System(detail *analysis.Detail) ftypes.OS {
 
 func system(ctx context.Context, target types.ScanTarget, scan types.ScanOptions) (types.Result, bool, error) {
 	unmatched := &UnmatchedError{OS: target.OS, Packages: len(target.Packages)}
+	if !scan.Scanners.Enabled(types.VulnerabilityScanner) {
+		if !target.OS.Detected() {
+			return types.Result{}, false, nil // a list needs no advisories, and has no name without a distribution
+		}
+		result, _, err := ospkg.NewScanner().Scan(ctx, target, scan)
+		return result, false, err
+	}
 	if !target.OS.Detected() && len(target.Packages) > 0 {
 		return types.Result{}, false, unmatched
 	}
@@ -165,7 +172,7 @@ func system(ctx context.Context, target types.ScanTarget, scan types.ScanOptions
 		}
 		return types.Result{}, false, nil
 	}
-	if err == nil && len(target.Packages) > 0 && scan.Scanners.Enabled(types.VulnerabilityScanner) {
+	if err == nil && len(target.Packages) > 0 {
 		var known bool
 		if known, err = knowsRelease(target); err == nil && !known {
 			unmatched.Release = true

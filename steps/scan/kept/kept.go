@@ -111,6 +111,7 @@ func (a *Answers) Trim(maxBytes int64) error {
 		if err := os.Remove(f.path); ignoreAbsent(err) != nil {
 			return fmt.Errorf("cache of results: %w", err)
 		}
+		_ = os.Remove(filepath.Dir(f.path)) // works for an empty one, as that of an old key is in the end
 		total -= f.size
 	}
 	return nil

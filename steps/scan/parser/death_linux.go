@@ -37,6 +37,9 @@ func (p *Process) reason() (why, hint string) {
 	case sandbox.OutOfMemory(line):
 		return fmt.Sprintf("out of memory, of which it gets %d MiB", p.bounds.MaxMemory>>20),
 			"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither"
+	case runtimeFault(line):
+		return fmt.Sprintf("%s, as it comes of being out of memory, of which it gets %d MiB", line, p.bounds.MaxMemory>>20),
+			"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither"
 	case p.computedTooLong():
 		return fmt.Sprintf("out of processor time, of which it gets %s on all processors together", p.bounds.MaxCPU),
 			"an image made to break scanners, or one that needs a longer timeout; 0 is no limit"
@@ -44,6 +47,13 @@ func (p *Process) reason() (why, hint string) {
 		line = p.death.Error()
 	}
 	return cmp.Or(line, "nobody knows why"), "an image made to break scanners, or a machine without memory; please report it if it is neither"
+}
+
+// runtimeFault reports whether a last word is of Go's own runtime. Its collector
+// uses some allocations without a look at whether they succeeded. In Go code a
+// fault would be a panic, which is an answer.
+func runtimeFault(line string) bool {
+	return strings.HasPrefix(line, "SIGSEGV") || strings.Contains(line, "unexpected signal during runtime execution")
 }
 
 // computedTooLong reports whether MaxCPU ended the parser: the kernel tells no
