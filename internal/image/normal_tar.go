@@ -22,7 +22,7 @@ const xattrRecord = "SCHILY.xattr."
 // Model: ChangeWriter of
 // https://github.com/containerd/containerd/blob/v2.4.2/pkg/archive/tar.go
 func normalTar(ctx context.Context, w io.Writer, r io.Reader) error {
-	in := &boundedReader{r: contextReader{ctx, r}, left: defaultLayerBytes}
+	in := &boundedReader{r: contextReader{ctx, r}, limit: defaultLayerBytes, left: defaultLayerBytes}
 	walk := &walk{in: in}
 	from, to := tar.NewReader(in), tar.NewWriter(w)
 	buffer := make([]byte, packBuffer)

@@ -97,7 +97,7 @@ func WalkLayer(ctx context.Context, r io.Reader, limits Limits, visit func(Entry
 	if w.limits.Bytes <= 0 {
 		w.limits.Bytes = defaultLayerBytes
 	}
-	in := &boundedReader{r: contextReader{ctx, r}, left: w.limits.Bytes}
+	in := &boundedReader{r: contextReader{ctx, r}, limit: w.limits.Bytes, left: w.limits.Bytes}
 	w.in = in
 	t := tar.NewReader(in)
 	for {
@@ -250,10 +250,10 @@ type eof struct{}
 // Read implements io.Reader.
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
-// boundedReader fails, rather than ends, after left bytes.
+// boundedReader fails, rather than ends, after limit bytes.
 type boundedReader struct {
-	r    io.Reader
-	left int64
+	r           io.Reader
+	limit, left int64
 }
 
 // Read implements io.Reader.
@@ -263,7 +263,7 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 		if n, err := b.r.Read(make([]byte, 1)); n == 0 {
 			return 0, err
 		}
-		return 0, errors.New("the layer is larger than its limit")
+		return 0, fmt.Errorf("the layer unpacks to more than %d bytes", b.limit)
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

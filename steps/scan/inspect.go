@@ -199,9 +199,5 @@ func (g *gathering) trim() {
 
 // question returns what the parser needs to join an image's layers.
 func (one *inspected) question(name string, madeUp bool, p plan) parser.Image {
-	img := parser.Image{Name: name, Config: one.raw, Layers: one.blobs, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
-	if madeUp { // then the digests of its layers are those of no registry either
-		img.Layers = nil
-	}
-	return img
+	return parser.Image{Name: name, MadeUp: madeUp, Config: one.raw, Layers: one.blobs, Vulnerabilities: p.vulnerabilities, PkgTypes: p.pkgTypes}
 }

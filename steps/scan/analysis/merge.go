@@ -156,7 +156,7 @@ func layerIDs(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (f
 			return nil, fmt.Errorf("merge layers: layer %d of %d is %s, but %s in the image's configuration", i+1, len(layers), l.DiffID, diffIDs[i])
 		}
 		ids[i].DiffID, ids[i].Size = l.DiffID.String(), l.Size
-		if blobs != nil {
+		if blobs != nil && blobs[i].Digest != (v1.Hash{}) { // else it has none
 			ids[i].Digest = blobs[i].Digest.String()
 		}
 		if len(history) == len(layers) { // else it is unknown which line made which

@@ -88,9 +88,10 @@ type Blob struct {
 
 // Image is an image whose layers the parser has read or been given.
 type Image struct {
-	Name   string          `json:"name"`   // as the results call it
-	Config json.RawMessage `json:"config"` // its configuration, as it is stored
-	Layers []v1.Descriptor `json:"layers"` // of the manifest
+	Name   string          `json:"name"`             // as the results call it
+	Config json.RawMessage `json:"config"`           // its configuration, as it is stored
+	Layers []v1.Descriptor `json:"layers"`           // of the manifest
+	MadeUp bool            `json:"madeUp,omitempty"` // that manifest: the image came without one
 
 	Vulnerabilities bool     `json:"vulnerabilities,omitempty"` // needs the database
 	PkgTypes        []string `json:"pkgTypes,omitempty"`        // see detection.Options
@@ -129,6 +130,12 @@ const (
 	defaultMemory = 4 << 30
 	// maxScratch bounds a file in the scratch directory, bytes.
 	maxScratch = 8 << 30
+	// A layer unpacks to at most maxRatio times its size, or to smallLayer bytes
+	// where that is more, and never to more than maxLayer. Programs and text come
+	// to ten times, logs to fifty; zeros to a thousand, or as zstd to 30,000.
+	maxRatio   = 100
+	smallLayer = 8 << 30
+	maxLayer   = 64 << 30
 	// startTimeout is for a parser to say that it is ready.
 	startTimeout = 30 * time.Second
 )

@@ -140,7 +140,9 @@ func (x *reader) layer(ctx context.Context, req request, content *os.File) (resu
 		return result{}, err
 	}
 	defer tar.Close()
-	found, err := analysis.Layer(ctx, analysis.Input{DiffID: req.Blob.DiffID, Tar: tar, Verified: true}, x.options)
+	options := x.options
+	options.Limits.Bytes = unpacked(req.Blob.Descriptor.Size)
+	found, err := analysis.Layer(ctx, analysis.Input{DiffID: req.Blob.DiffID, Tar: tar, Verified: true}, options)
 	if err != nil {
 		return result{}, err
 	}
@@ -148,6 +150,15 @@ func (x *reader) layer(ctx context.Context, req request, content *os.File) (resu
 	body, err := json.Marshal(found)
 	// A problem can be a full disk.
 	return result{body, len(found.Problems) > 0}, err
+}
+
+// unpacked is what a layer whose blob has so many bytes may unpack to, and what its
+// files may have, since those of a tar can be larger than it is.
+func unpacked(size int64) int64 {
+	if size > maxLayer/maxRatio {
+		return maxLayer
+	}
+	return max(smallLayer, maxRatio*size)
 }
 
 // known keeps what an earlier process found in a layer.
@@ -241,6 +252,13 @@ func (x *reader) inspect(ctx context.Context, img Image) (*Report, error) {
 	if index != nil {
 		if layers, err = analysis.Identify(ctx, layers, index); err != nil {
 			return nil, err
+		}
+	}
+	if img.MadeUp {
+		for i, id := range config.RootFS.DiffIDs {
+			if i < len(img.Layers) && img.Layers[i].Digest == id {
+				img.Layers[i].Digest = v1.Hash{} // a layer as it was saved has no digest in any registry
+			}
 		}
 	}
 	detail, err := analysis.Merge(layers, config, img.Layers)
