@@ -22,6 +22,7 @@ import (
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/steps/scan/secret"
 )
@@ -129,7 +130,11 @@ func Layer(ctx context.Context, in Input, opts Options) (*Result, error) {
 	defer cancel() // after an error nobody waits for what is still being looked at
 	result, err := readLayer(ctx, in, opts)
 	if err != nil {
-		return nil, fmt.Errorf("layer %s: %w", in.DiffID, err)
+		err = fmt.Errorf("layer %s: %w", in.DiffID, err)
+		if fault.Hint(err) == "" {
+			err = fault.Failed(err, "build or fetch the image again; one that is meant to be like this gets no verdict")
+		}
+		return nil, err
 	}
 	return result, nil
 }
