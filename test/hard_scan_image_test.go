@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -166,7 +167,7 @@ func repeated(w io.Writer, text []byte, times int) error {
 	return nil
 }
 
-// gzip returns data as a gzip stream, of which several in a row are one.
+// gzipOf returns data as a gzip stream, of which several in a row are one.
 func gzipOf(t *testing.T, data []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -177,22 +178,38 @@ func gzipOf(t *testing.T, data []byte) []byte {
 	return b.Bytes()
 }
 
-// header is one of a tar, in ustar's form, with these bytes in place of others.
+// header is one of a tar with these bytes in place of others.
 func header(t *testing.T, h *tar.Header, at int, instead string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	check(t, w.WriteHeader(h))
-	block := bytes.Clone(b.Bytes())
-	if instead == "" {
-		return block
-	}
+	check(t, tar.NewWriter(&b).WriteHeader(h))
+	block := b.Bytes()
 	copy(block[at:], instead)
-	copy(block[148:156], "        ") // the sum counts itself as spaces
+	return checksummed(block)
+}
+
+// checksummed gives a changed header its checksum.
+func checksummed(block []byte) []byte {
+	copy(block[148:156], "        ") // it counts itself as spaces
 	sum := 0
 	for _, c := range block[:512] {
 		sum += int(c)
 	}
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 	return block
+}
+
+// sparse is a file of this size in GNU's old form of sparse ones: a block of
+// text, then nothing.
+func sparse(t *testing.T, name string, size int64) []byte {
+	t.Helper()
+	block := header(t, &tar.Header{Name: name, Size: 512, Mode: 0o644, Format: tar.FormatGNU}, 156, "S")
+	copy(block[386:], fmt.Sprintf("%011o\x00%011o\x00", 0, 512)) // where the text is, and how long
+	wide := make([]byte, 12)
+	wide[0] = 0x80 // a binary number
+	binary.BigEndian.PutUint64(wide[4:], uint64(size))
+	copy(block[410:], wide) // nothing, at the end
+	copy(block[422:], fmt.Sprintf("%011o\x00", 0))
+	copy(block[483:], wide) // the size of it all
+	return append(checksummed(block), bytes.Repeat([]byte("text "), 103)[:512]...)
 }

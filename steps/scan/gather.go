@@ -76,6 +76,9 @@ func (g *gathering) run(ctx context.Context) error {
 		both.Go(func() (err error) {
 			g.vulnerabilities, err = g.readyDatabase(sub)
 			g.outcome.database = g.vulnerabilities.Metadata
+			if err == nil && g.started() {
+				err = g.openDatabase(sub) // it will be needed
+			}
 			return err
 		})
 	}
@@ -123,6 +126,15 @@ func (s *Step) client(job *step.Job, p plan) (*registry.Client, error) {
 // readyDatabase gets the vulnerability database ready.
 func (g *gathering) readyDatabase(ctx context.Context) (database.Database, error) {
 	return g.ready(ctx, database.Options{Kind: database.Vulnerabilities(), Repositories: g.inputs.DBRepository, SkipUpdate: g.inputs.SkipDBUpdate}, (*parser.Process).OpenDatabase)
+}
+
+// openDatabase has the parser open the vulnerability database.
+func (g *gathering) openDatabase(ctx context.Context) error {
+	if g.opened {
+		return nil
+	}
+	g.opened = true
+	return g.handOver(ctx, g.vulnerabilities.Path, (*parser.Process).OpenDatabase)
 }
 
 // openIndex gets the index of Java archives ready and has the parser open it.

@@ -93,7 +93,7 @@ func (g *gathering) inspect(ctx context.Context, one *inspected) error {
 	if err := g.ask(ctx, one, question); err != nil {
 		return err
 	}
-	if one.NeedsIndex && g.plan.vulnerabilities {
+	if one.NeedsIndex && g.plan.vulnerabilities && len(one.Problems) == 0 {
 		if err := g.openIndex(ctx); err != nil {
 			return err
 		}
@@ -111,11 +111,10 @@ func (g *gathering) ask(ctx context.Context, one *inspected, question parser.Ima
 	if err != nil {
 		return err
 	}
-	if g.plan.vulnerabilities && !g.opened {
-		if err := g.handOver(ctx, g.vulnerabilities.Path, (*parser.Process).OpenDatabase); err != nil {
+	if g.plan.vulnerabilities {
+		if err := g.openDatabase(ctx); err != nil {
 			return err
 		}
-		g.opened = true
 	}
 	one.Report, err = p.Inspect(ctx, question)
 	return err
@@ -146,9 +145,6 @@ func (g *gathering) about(question parser.Image) (v1.Hash, error) {
 	return h, err
 }
 
-// maxKept bounds what is kept about an image, bytes.
-const maxKept = 256 << 20
-
 // known returns what is kept about an image, or nil.
 func (g *gathering) known(about v1.Hash) *parser.Report {
 	if g.images == nil {
@@ -160,7 +156,7 @@ func (g *gathering) known(about v1.Hash) *parser.Report {
 	}
 	defer f.Close()
 	report := &parser.Report{}
-	text, err := io.ReadAll(io.LimitReader(f, maxKept))
+	text, err := io.ReadAll(f)
 	if err == nil {
 		err = json.Unmarshal(text, report)
 	}
@@ -176,11 +172,7 @@ func (g *gathering) keep(about v1.Hash, report *parser.Report) {
 	if g.images == nil || len(report.Problems) > 0 {
 		return
 	}
-	text, err := json.Marshal(report)
-	if err == nil && len(text) <= maxKept {
-		err = g.images.Put(about, text)
-	}
-	if err != nil {
+	if err := g.images.Put(about, report.Answer); err != nil {
 		g.job.Log.Debug("what was found in the image is not kept", "reason", err)
 		return
 	}

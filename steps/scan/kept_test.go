@@ -17,7 +17,7 @@ import (
 func (c *checkout) answers(t *testing.T) (layers, ofImages int) {
 	t.Helper()
 	count := func(pattern string) int {
-		found, err := filepath.Glob(filepath.Join(c.cache, "results", pattern, "*.json"))
+		found, err := filepath.Glob(filepath.Join(c.cache, "results", pattern, "*.answer"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func TestTheCacheStaysBounded(t *testing.T) {
 	if err != nil || len(left) != 1 || left[0].Name() != "2.json" {
 		t.Errorf("of the old answers %v are left (%v), want the one that was used last", left, err)
 	}
-	if layers, ofImages := c.answers(t); layers != 2 || ofImages != 1 {
-		t.Errorf("%d answers about layers and %d about images are kept, want 2 and 1", layers, ofImages)
+	if layers, ofImages := c.answers(t); layers != 1 || ofImages != 1 {
+		t.Errorf("%d answers about layers and %d about images are kept, want one of each", layers, ofImages)
 	}
 }

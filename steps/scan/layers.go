@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -41,16 +42,22 @@ func (id layerID) hash() v1.Hash {
 	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
 }
 
-// readUnknown has the layers of all images read of which nothing is kept.
+// readUnknown has the layers of all images read of which nothing is kept. If there
+// are any, the parser will need the others too, and gets them meanwhile.
 func (r *layerReader) readUnknown(ctx context.Context, all []*inspected) error {
-	return eachLayer(ctx, all, func(ctx context.Context, l v1.Layer, id layerID) error {
+	var unknown atomic.Bool
+	if err := eachLayer(ctx, all, func(_ context.Context, _ v1.Layer, id layerID) error {
 		if r.kept != nil {
 			if answer, ok := r.kept.Get(id.hash()); ok {
 				return answer.Close()
 			}
 		}
-		return r.have(ctx, l, id)
-	})
+		unknown.Store(true)
+		return nil
+	}); err != nil || !unknown.Load() {
+		return err
+	}
+	return eachLayer(ctx, all, r.have)
 }
 
 // provide sees to it that the parser knows all layers of an image.

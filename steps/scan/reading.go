@@ -41,6 +41,13 @@ func (r *reading) parser(ctx context.Context) (*parser.Process, error) {
 	return p, err
 }
 
+// started tells whether the parser was needed so far.
+func (r *reading) started() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.process != nil
+}
+
 // render returns a report as an SBOM.
 func (r *reading) render(ctx context.Context, format string, report types.Report) ([]byte, error) {
 	p, err := r.parser(ctx)

@@ -113,7 +113,7 @@ func (l *layer) pythonEgg(ctx context.Context, p string, c *content) error {
 // zipped reads a metadata file in an archive.
 func zipped(f *zip.File) (*content, error) {
 	if f.UncompressedSize64 > maxMetadata {
-		return nil, fmt.Errorf("%s: %w", f.Name, errTooLarge)
+		return nil, fmt.Errorf("%s: %w: %d bytes, more than %d", f.Name, errTooLarge, f.UncompressedSize64, maxMetadata)
 	}
 	r, err := f.Open()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -40,6 +41,8 @@ var (
 	ErrEmpty   = errors.New("it holds no advisories: every image would pass")
 	ErrDamaged = errors.New("it is damaged")
 )
+
+var errBusy = errors.New("another process is writing it")
 
 // Open opens the database trivy.db in dir; see [OpenFile].
 //
@@ -100,6 +103,8 @@ func describe(dir string, err error) error {
 		hint = "let the scan fetch it, or check db-repository"
 	case errors.Is(err, ErrEmpty), errors.Is(err, ErrDamaged):
 		hint = "remove it so that it is fetched again, or check db-repository"
+	case errors.Is(err, errBusy):
+		hint = "scan again when it has ended, or set cache-dir to a directory of its own"
 	}
 	return fault.Failed(fmt.Errorf("vulnerability database %s: %w", dir, err), hint)
 }
@@ -121,7 +126,7 @@ func open(f *os.File) error {
 	case err == nil, errors.Is(err, ErrDamaged):
 		return err
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return errors.New("another process is writing it")
+		return errBusy
 	}
 	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
@@ -158,7 +163,11 @@ func guard(f func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error: // where in the code, which tells nobody anything
+			err = ErrDamaged
+		default:
 			err = fmt.Errorf("%w: %v", ErrDamaged, r)
 		}
 	}()

@@ -3,9 +3,12 @@
 package kept
 
 import (
+	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,9 +20,14 @@ import (
 	"github.com/imagewright/imagewright/internal/durable"
 )
 
-// MaxBytes bounds what is kept in one directory. A layer of a distribution takes
-// about 0.5 MB, an image the same, most other layers less than 0.1.
-const MaxBytes = 512 << 20
+const (
+	// MaxBytes bounds what is kept in one directory. A layer of a distribution
+	// takes about 0.5 MB, an image the same, most other layers less than 0.1.
+	MaxBytes = 512 << 20
+	// maxAnswer bounds one answer, bytes. That about a layer of a million files has
+	// 11 MB.
+	maxAnswer = MaxBytes / 2
+)
 
 // Answers is a directory of answers. What is in it depends on a digest and a key
 // alone, so that any number of processes can share it.
@@ -34,19 +42,29 @@ type Answers struct {
 func In(root, key string) *Answers { return &Answers{root, filepath.Join(root, key)} }
 
 func (a *Answers) path(about v1.Hash) string {
-	return filepath.Join(a.dir, about.Algorithm+"-"+about.Hex+".json")
+	return filepath.Join(a.dir, about.Algorithm+"-"+about.Hex+".answer")
 }
 
-// Get opens the answer about a layer or an image. ok is false when there is none
-// that can be read, for whatever reason.
+// seal is the line before an answer. It tells one that was cut, damaged, or got
+// to another's place; not one that was made to deceive.
+func seal(about v1.Hash, sum []byte) []byte {
+	return fmt.Appendf(nil, "answer about %s, sha256:%x\n", about, sum)
+}
+
+// Get opens the answer about a layer or an image; reading begins with it. ok is
+// false when there is none that can be read, or it is not what was put there.
 func (a *Answers) Get(about v1.Hash) (answer *os.File, ok bool) {
 	path := a.path(about)
 	info, err := os.Lstat(path)
-	if err != nil || !info.Mode().IsRegular() { // a pipe would keep us waiting
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxAnswer { // a pipe would keep us waiting
 		return nil, false
 	}
 	f, err := os.Open(path)
 	if err != nil {
+		return nil, false
+	}
+	if !sealed(f, about) {
+		f.Close()
 		return nil, false
 	}
 	// Trim goes by the time of use. In a cache that cannot be written, none is
@@ -56,9 +74,30 @@ func (a *Answers) Get(about v1.Hash) (answer *os.File, ok bool) {
 	return f, true
 }
 
+// sealed tells whether f holds an answer as it was put there, and leaves f at its
+// beginning.
+func sealed(f *os.File, about v1.Hash) bool {
+	want := seal(about, make([]byte, sha256.Size))
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(f, got); err != nil {
+		return false
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.LimitReader(f, maxAnswer)); err != nil {
+		return false
+	}
+	_, err := f.Seek(int64(len(want)), io.SeekStart)
+	return err == nil && bytes.Equal(got, seal(about, sum.Sum(nil)))
+}
+
 // Put keeps an answer. After a crash at any point it is there as a whole or not
 // at all.
 func (a *Answers) Put(about v1.Hash, answer []byte) error {
+	sum := sha256.Sum256(answer)
+	head := seal(about, sum[:])
+	if len(head)+len(answer) > maxAnswer {
+		return fmt.Errorf("cache of results: an answer of %d bytes is larger than %d", len(answer), maxAnswer)
+	}
 	if err := os.MkdirAll(a.dir, 0o755); err != nil {
 		return fmt.Errorf("cache of results: %w", err)
 	}
@@ -68,7 +107,10 @@ func (a *Answers) Put(about v1.Hash, answer []byte) error {
 		return fmt.Errorf("cache of results: %w", err)
 	}
 	defer os.Remove(tmp.Name()) // no longer there after the rename
-	_, err = tmp.Write(answer)
+	_, err = tmp.Write(head)
+	if err == nil {
+		_, err = tmp.Write(answer)
+	}
 	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err == nil {
 		err = os.Rename(tmp.Name(), a.path(about))
 	}

@@ -54,6 +54,43 @@ func TestAnAnswerIsThereForItsLayerAndKeyOnly(t *testing.T) {
 	}
 }
 
+func TestAnAnswerThatIsNotWhatWasPutThereIsNone(t *testing.T) {
+	c, layer, other := In(t.TempDir(), "key"), digest(t, "layer"), digest(t, "other")
+	for _, h := range []v1.Hash{layer, other} {
+		if err := c.Put(h, []byte("answer about "+h.Hex)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := os.ReadFile(c.path(layer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := os.ReadFile(c.path(other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"nothing":          "",
+		"no seal":          "answer about " + layer.Hex,
+		"one that was cut": string(whole[:len(whole)-1]),
+		"one with more":    string(whole) + " ",
+		"one that changed": strings.Replace(string(whole), "answer about "+layer.Hex, "answer About "+layer.Hex, 1),
+		"another's":        string(foreign),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(c.path(layer), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if got, ok := get(t, c, layer); ok {
+				t.Errorf("Get: %q; want none", got)
+			}
+		})
+	}
+	if err := c.Put(layer, make([]byte, maxAnswer)); err == nil {
+		t.Error("Put kept an answer that Get refuses")
+	}
+}
+
 func TestAPipeInThePlaceOfAnAnswerKeepsNobodyWaiting(t *testing.T) {
 	c, layer := In(t.TempDir(), "key"), digest(t, "layer")
 	if err := c.Put(layer, nil); err != nil {
@@ -87,7 +124,7 @@ func TestTrimRemovesWhatWasUnusedForLongest(t *testing.T) {
 		}
 	}
 	get(t, used, digest(t, "b"))
-	if err := used.Trim(150); err != nil {
+	if err := used.Trim(300); err != nil {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(root, "*", "*"))

@@ -37,6 +37,9 @@ func (p *Process) reason() (why, hint string) {
 	case sandbox.OutOfMemory(line):
 		return fmt.Sprintf("out of memory, of which it gets %d MiB", p.bounds.MaxMemory>>20),
 			"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither"
+	case strings.Contains(line, "stack overflow"):
+		return "something in what it reads is inside itself, or far deeper than anything is",
+			"an image made to break scanners, or a damaged database: remove that, so that it is fetched again"
 	case runtimeFault(line):
 		return fmt.Sprintf("%s, as it comes of being out of memory, of which it gets %d MiB", line, p.bounds.MaxMemory>>20),
 			"an image made to break scanners, or one that needs more memory than a scanner gets; please report it if it is neither"

@@ -99,6 +99,8 @@ type Image struct {
 
 // Report is what an image holds and what is wrong with it.
 type Report struct {
+	Answer json.RawMessage `json:"-"` // this report as it came, to be kept
+
 	OS        ftypes.OS     `json:"os"`        // zero: none known
 	EndOfLife bool          `json:"endOfLife"` // it gets no security updates any more
 	Layers    ftypes.Layers `json:"layers"`    // bottom up
@@ -128,6 +130,9 @@ const (
 	// defaultMemory is what a parser gets, bytes. The largest images measured
 	// need a tenth.
 	defaultMemory = 4 << 30
+	// maxStack is what one goroutine may use to call itself, bytes. Go's own bound
+	// is sixteen times that; what is read goes some hundred deep.
+	maxStack = 64 << 20
 	// maxScratch bounds a file in the scratch directory, bytes.
 	maxScratch = 8 << 30
 	// A layer unpacks to at most maxRatio times its size, or to smallLayer bytes

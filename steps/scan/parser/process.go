@@ -99,7 +99,7 @@ func (p *Process) Inspect(ctx context.Context, img Image) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Report{}
+	r := &Report{Answer: answer.body}
 	if err := json.Unmarshal(answer.body, r); err != nil {
 		return nil, fmt.Errorf("what the image holds: %w", err)
 	}

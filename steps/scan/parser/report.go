@@ -30,6 +30,9 @@ func (x *reader) report(ctx context.Context, img Image, detail *analysis.Detail)
 	for _, app := range detail.Applications {
 		r.Packages += len(app.Packages)
 	}
+	if len(r.Problems) > 0 {
+		return r, nil // there will be no verdict, and what is missing is not to be said of what is left
+	}
 	if err := x.find(ctx, img, detail, r); err != nil {
 		return nil, err
 	}

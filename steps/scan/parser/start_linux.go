@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/imagewright/imagewright/internal/fault"
@@ -193,6 +194,7 @@ func enter(document *os.File) (*reader, sandbox.Status, error) {
 		return nil, status, err
 	}
 	quiet()
+	debug.SetMaxStack(maxStack)
 	x, err := newReader(s.Rules)
 	return x, status, err
 }
