@@ -3,6 +3,7 @@
 package test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 func steps() []string { return []string{"build", "scan", "tag", "push", "prune"} }
 
 func TestMain(m *testing.M) {
+	flag.Bool("full", false, "give large images their whole size, not a tenth")
 	for _, step := range steps() {
 		path := filepath.Join(bin(), "imagewright-"+step)
 		if _, err := os.Stat(path); err != nil {

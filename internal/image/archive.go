@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 
 	"github.com/imagewright/imagewright/internal/fault"
 )
@@ -73,7 +74,7 @@ func archiveIn(ctx context.Context, f *os.File, tempDir string, maxBytes int64) 
 	if packed, err := compressionAt(f); err != nil || packed == plain {
 		return a, err
 	}
-	unpacked, err := a.unpack(ctx, f, tempDir, maxBytes)
+	unpacked, err := a.unpack(ctx, f, tempDir, MaxUnpacked(a.size, maxBytes))
 	if err == nil {
 		f.Close()
 	}
@@ -131,7 +132,11 @@ func (a *archive) unpack(ctx context.Context, f *os.File, tempDir string, maxByt
 
 func (a *archive) unpacking(err error) error {
 	if _, ok := errors.AsType[*fs.PathError](err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("archive %s: decompress: %w", a.path, err) // the disk, not the archive
+		err = fmt.Errorf("archive %s: decompress: %w", a.path, err) // the disk, not the archive
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fault.Failed(err, "set TMPDIR to where there is more room")
+		}
+		return err
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return a.where().damaged("", "was cut off: its compressed data ends early")

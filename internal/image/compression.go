@@ -10,6 +10,23 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+const (
+	// Something compressed unpacks to at most maxRatio times its size, or to
+	// smallUnpacked bytes where that is more. Programs and text come to ten times,
+	// logs to fifty; zeros to a thousand, or as zstd to 30,000.
+	maxRatio      = 100
+	smallUnpacked = 8 << 30
+)
+
+// MaxUnpacked bounds what size compressed bytes may unpack to, in bytes: at most
+// limit.
+func MaxUnpacked(size, limit int64) int64 {
+	if size > limit/maxRatio {
+		return limit
+	}
+	return min(limit, max(smallUnpacked, maxRatio*size))
+}
+
 // maxWindow bounds what a zstd stream may make its reader hold: 128 MiB, like
 // the zstd command without --long.
 const maxWindow = 128 << 20

@@ -15,6 +15,9 @@ const (
 	// Registries take no larger manifests
 	// (https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#pushing-manifests).
 	maxDocument = 4 << 20
+	// maxDocuments bounds the manifests and configs of all images of one root
+	// together, in bytes. One image has some 10 KB.
+	maxDocuments = 64 << 20
 	// maxDepth bounds indexes within indexes. Real ones are one deep.
 	maxDepth = 4
 	// maxManifests bounds the manifests one root may reach.

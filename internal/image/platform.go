@@ -65,6 +65,7 @@ type selection struct {
 	want    *v1.Platform
 	partial bool
 	seen    int
+	read    int64 // bytes of manifests and configurations
 	images  []PlatformImage
 	others  []string // platforms not wanted
 }
@@ -83,6 +84,9 @@ func (s *selection) add(desc v1.Descriptor, depth int) error {
 	if err != nil {
 		return s.forgive(err)
 	}
+	if err := s.room(i.doc); err != nil {
+		return err
+	}
 	platform, err := i.platform()
 	if err != nil {
 		return err
@@ -97,6 +101,18 @@ func (s *selection) add(desc v1.Descriptor, depth int) error {
 		return s.from.where().damaged("manifest "+desc.Digest.String(), "is for %s, but its config is of type %q", platform, i.doc.Config.MediaType)
 	}
 	s.images = append(s.images, PlatformImage{Platform: platform, Digest: i.doc.Digest, Image: i})
+	return nil
+}
+
+// room is called before the config of an image is read: all are kept in memory.
+func (s *selection) room(d *document) error {
+	s.read += d.Size
+	if d.Config.Size <= maxDocument { // else it is not read
+		s.read += d.Config.Size
+	}
+	if s.read > maxDocuments {
+		return s.from.where().damaged("", "holds manifests and configurations of more than %d bytes", maxDocuments)
+	}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/internal/image"
 	"github.com/imagewright/imagewright/steps/scan/database"
 	"github.com/imagewright/imagewright/steps/scan/kept"
@@ -28,6 +29,10 @@ type inspected struct {
 
 	*parser.Report // filled when all layers are known
 }
+
+// maxLayers bounds the layers of an image. Docker makes and runs 127, and Linux
+// stacks 500.
+const maxLayers = 1000
 
 // open reads the images' configurations.
 func open(images []image.PlatformImage) ([]*inspected, error) {
@@ -55,6 +60,9 @@ func openOne(img image.PlatformImage) (one *inspected, err error) {
 	}
 	if one.layers, err = img.Image.Layers(); err != nil {
 		return nil, err
+	}
+	if n := len(one.layers); n > maxLayers {
+		return nil, fault.Failed(fmt.Errorf("image %s: it has %d layers; at most %d are read", img.Digest, n, maxLayers), "no runtime takes so many: build the image again")
 	}
 	if len(one.layers) != len(one.config.RootFS.DiffIDs) {
 		return nil, fmt.Errorf("image %s: its configuration names %d layers, its manifest %d", img.Digest, len(one.config.RootFS.DiffIDs), len(one.layers))

@@ -135,12 +135,8 @@ const (
 	maxStack = 64 << 20
 	// maxScratch bounds a file in the scratch directory, bytes.
 	maxScratch = 8 << 30
-	// A layer unpacks to at most maxRatio times its size, or to smallLayer bytes
-	// where that is more, and never to more than maxLayer. Programs and text come
-	// to ten times, logs to fifty; zeros to a thousand, or as zstd to 30,000.
-	maxRatio   = 100
-	smallLayer = 8 << 30
-	maxLayer   = 64 << 30
+	// maxLayer bounds a layer's tar, and the files in it, bytes.
+	maxLayer = 64 << 30
 	// startTimeout is for a parser to say that it is ready.
 	startTimeout = 30 * time.Second
 )

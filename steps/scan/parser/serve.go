@@ -141,7 +141,7 @@ func (x *reader) layer(ctx context.Context, req request, content *os.File) (resu
 	}
 	defer tar.Close()
 	options := x.options
-	options.Limits.Bytes = unpacked(req.Blob.Descriptor.Size)
+	options.Limits.Bytes = image.MaxUnpacked(req.Blob.Descriptor.Size, maxLayer)
 	found, err := analysis.Layer(ctx, analysis.Input{DiffID: req.Blob.DiffID, Tar: tar, Verified: true}, options)
 	if err != nil {
 		return result{}, err
@@ -150,15 +150,6 @@ func (x *reader) layer(ctx context.Context, req request, content *os.File) (resu
 	body, err := json.Marshal(found)
 	// A problem can be a full disk.
 	return result{body, len(found.Problems) > 0}, err
-}
-
-// unpacked is what a layer whose blob has so many bytes may unpack to, and what its
-// files may have, since those of a tar can be larger than it is.
-func unpacked(size int64) int64 {
-	if size > maxLayer/maxRatio {
-		return maxLayer
-	}
-	return max(smallLayer, maxRatio*size)
 }
 
 // known keeps what an earlier process found in a layer.
