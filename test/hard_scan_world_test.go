@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -192,13 +191,4 @@ func (o outcome) want(t *testing.T, code int, text string) {
 	if o.code != code || !regexp.MustCompile(text).MatchString(said) {
 		t.Errorf("code %d, %.2000q; want %d and %q\n%.2000s", o.code, said, code, text, o.stderr)
 	}
-}
-
-// alive tells whether a process still is there, and no zombie.
-func alive(id int) bool {
-	if syscall.Kill(id, 0) != nil {
-		return false
-	}
-	_, state, _ := strings.Cut(process{id: id}.read("stat"), ") ")
-	return state != "" && state[0] != 'Z'
 }

@@ -22,9 +22,10 @@ import (
 const JavaSchemaVersion = db.SchemaVersion
 
 const (
-	javaLayerType   types.MediaType = "application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip"
-	javaFile                        = "trivy-java.db"
-	javaArchiveFile                 = "javadb.tar.gz"
+	javaLayerType types.MediaType = "application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip"
+
+	javaFile        = "trivy-java.db"
+	javaArchiveFile = "javadb.tar.gz"
 )
 
 // JavaArchive is one archive published in a Maven repository.

@@ -93,7 +93,7 @@ func Open(f *os.File) (*Index, error) {
 
 // describe says what to do about an index that cannot be used.
 func describe(err error) error {
-	return fault.Failed(fmt.Errorf("Java index: %w", err), "remove it so that it is fetched again, or check java-db-repository")
+	return fault.Failed(fmt.Errorf("index of Java archives: %w", err), "remove it so that it is fetched again, or check java-db-repository")
 }
 
 func (x *Index) open(files *onlyFile) error {
