@@ -30,7 +30,7 @@ func (x *Session) add(f *file, at place, found []ftypes.SecretFinding, err error
 	if err != nil {
 		x.files = nil
 		if x.err == nil {
-			x.err = fmt.Errorf("look for secrets in %q: %w", f.path, err)
+			x.err = fmt.Errorf("look for secrets in %q: %w", f.path[1:], err)
 		}
 		return
 	}
