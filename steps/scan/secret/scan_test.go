@@ -152,7 +152,7 @@ func TestAPanicIsAnErrorOfTheSession(t *testing.T) {
 	if err := x.Scan("srv/a", strings.NewReader(token+"\n"), int64(len(token)+1)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.Wait(); err == nil || !strings.Contains(err.Error(), `"/srv/a"`) || !strings.Contains(err.Error(), "broke off") {
+	if _, err := x.Wait(); err == nil || !strings.Contains(err.Error(), `"srv/a"`) || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("got error %v", err)
 	}
 }
