@@ -3,12 +3,11 @@ package test
 import (
 	"archive/tar"
 	"bufio"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -102,34 +101,70 @@ func (p *prose) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// More packages, and more files that cannot be read, than any image has end with
-// a limit, or take what they take.
-func TestAnImageOfMorePackagesThanAnyHas(t *testing.T) {
-	count := scaled(1_000_000)
-	s := newHostileScan(t)
-	s.layout("image", packed(func(w *tar.Writer) error {
-		for i := range count {
-			if err := addText(w, fmt.Sprintf("srv/%d/package.json", i), fmt.Sprintf(`{"name": "p%d", "version": "1.0.0"}`, i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-	o := s.run(bounds{memory: 4 << 30, deadline: 5 * time.Minute}, "--source=image", "--reports=cyclonedx=bom.json")
-	t.Logf("%d packages: %v, %d MiB", count, o.wall, o.peak>>20)
+// More packages, and more files that cannot be read, than any image has.
+func TestAnImageOfMoreThanAnyHas(t *testing.T) {
+	for _, tc := range []struct {
+		name, path, text string
+		count            int
+		code             int
+		says             string
+		memory           int64
+	}{
+		{"packages", "srv/%d/package.json", `{"name": "p%d", "version": "1.0.0"}`, 110_000, 1, "more than 100000 packages", 0},
+		{"as many as there may be", "srv/%d/package.json", `{"name": "p%d", "version": "1.0.0"}`, packagesAtMost(), 0, "000 packages", 3 << 30},
+		{"broken archives", "srv/%d/a.jar", "This is no archive, nor is %d.", 20_000, 1, "more than 10000 files cannot be read, the last of them srv/", 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := newHostileScan(t)
+			s.layout("image", packed(func(w *tar.Writer) error {
+				for i := range tc.count {
+					if err := addText(w, fmt.Sprintf(tc.path, i), fmt.Sprintf(tc.text, i)); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			s.run(bounds{memory: tc.memory, deadline: 5 * time.Minute}, "--source=image", "--reports=cyclonedx=bom.json\nspdx-json=bom.spdx.json").want(t, tc.code, tc.says)
+		})
+	}
 }
 
-func TestAnImageOfMoreProblemsThanAnyHas(t *testing.T) {
-	count := scaled(1_000_000)
+// packagesAtMost is about as many as an image may have; fewer without -full, since
+// each takes a tenth of a millisecond in each report.
+func packagesAtMost() int {
+	if full() {
+		return 100_000
+	}
+	return 10_000
+}
+
+// More findings than anybody reads: of one layer, and of all of them.
+func TestAnImageOfMoreSecretsThanAnyHas(t *testing.T) {
+	secrets := func(seed uint64, count int) blobLayer {
+		return packed(func(w *tar.Writer) error {
+			const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+			random := rand.New(rand.NewPCG(seed, 0))
+			var text strings.Builder
+			for range count {
+				text.WriteString("AKIA")
+				for range 16 {
+					text.WriteByte(letters[random.IntN(len(letters))])
+				}
+				text.WriteByte('\n')
+			}
+			return addText(w, fmt.Sprintf("srv/secrets-%d.txt", seed), text.String())
+		})
+	}
 	s := newHostileScan(t)
-	s.layout("image", packed(func(w *tar.Writer) error {
-		var errs []error
-		for i := range count {
-			errs = append(errs, addText(w, fmt.Sprintf("srv/%d/a.jar", i), "This is no archive."))
-		}
-		return errors.Join(errs...)
-	}))
-	o := s.run(bounds{memory: 4 << 30, deadline: 5 * time.Minute}, "--source=image")
-	t.Logf("%d problems: %v, %d MiB", count, o.wall, o.peak>>20)
-	_ = os.Stdout
+	s.layout("image", hello(), secrets(1, 400_000))
+	s.run(bounds{}, "--source=image").want(t, 1, `look for secrets in "srv/secrets-1.txt": the secrets in this layer, up to here, are too many: they take more than 64 MiB`)
+	if !full() {
+		return
+	}
+	layers := []blobLayer{hello()}
+	for i := range 6 {
+		layers = append(layers, secrets(uint64(i+1), 100_000))
+	}
+	s.layout("more", layers...)
+	s.run(bounds{memory: 2 << 30}, "--source=more").want(t, 1, "no verdict: [0-9]{6} findings in 1 packages; at most 100000 findings")
 }

@@ -14,29 +14,20 @@ import (
 
 // Layers that unpack to far more than they are, or say so.
 func TestALayerThatUnpacksWithoutEndIsNamedWithItsLimit(t *testing.T) {
-	const gib = 1 << 30
 	zeros := gzipOf(t, make([]byte, 64<<20)) // 64 KB
-	file := func(name string) []byte {
-		return gzipOf(t, header(t, &tar.Header{Name: name, Size: gib, Mode: 0o644}, 0, ""))
-	}
-	packedZeros := zstdRLE(32 << 10) // 4 GiB in 128 KB
+	packedZeros := zstdRLE(32 << 10)         // 4 GiB in 128 KB
 	for _, tc := range []struct {
 		name  string
 		layer blobLayer
 		says  string
 	}{
-		{"files of zeros", asItIs(func(w io.Writer) error {
-			for i := range 80 {
-				_, err := w.Write(file(fmt.Sprintf("zeros-%d", i)))
-				if err := errors.Join(err, repeated(w, zeros, 16)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}), `the files of the layer are larger than 8589934592 bytes`},
 		{"zeros after its end", asItIs(func(w io.Writer) error {
 			_, err := w.Write(zstdOf(append(header(t, &tar.Header{Name: "etc/motd", Mode: 0o644}, 0, ""), make([]byte, 1024)...)))
 			return errors.Join(err, repeated(w, packedZeros, 16))
+		}), "the layer unpacks to more than 8589934592 bytes"},
+		{"gzip, 64 KB for 64 MB", asItIs(func(w io.Writer) error {
+			_, err := w.Write(gzipOf(t, header(t, &tar.Header{Name: "srv/zeros", Size: 8<<30 - 1, Mode: 0o644}, 0, "")))
+			return errors.Join(err, repeated(w, zeros, 16*8))
 		}), "the layer unpacks to more than 8589934592 bytes"},
 		{"a zstd window of 2 GiB", asItIs(func(w io.Writer) error {
 			_, err := w.Write(zstdWindow(31))
@@ -49,6 +40,9 @@ func TestALayerThatUnpacksWithoutEndIsNamedWithItsLimit(t *testing.T) {
 			return err
 		}), "cannot be decompressed: decompressed size exceeds configured limit"},
 	} {
+		if strings.HasPrefix(tc.name, "gzip") && !full() {
+			continue // ten seconds, for what zstd shows as well
+		}
 		t.Run(tc.name, func(t *testing.T) {
 			s := newHostileScan(t)
 			s.layout("image", hello(), tc.layer)

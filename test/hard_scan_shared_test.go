@@ -111,7 +111,7 @@ func TestABrokenJavaIndexStaysAsItIs(t *testing.T) {
 			check(t, os.WriteFile(file, damage(text), 0o644))
 			check(t, os.RemoveAll(filepath.Join(s.cache, "results"))) // else it is not asked again
 			before := s.holdings()
-			s.run(bounds{data: 1 << 30}, "--source=image").want(t, 1, `Java index.*; remove it so that it is fetched again`)
+			s.run(bounds{data: 1 << 30}, "--source=image").want(t, 1, `index of Java archives: .*; remove it so that it is fetched again`)
 			s.checkHoldings(before)
 		})
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -101,7 +102,7 @@ func (d *document) parse() error {
 	// A document that is both would be one thing to the scanner and another
 	// to the runtime: CVE-2021-41190.
 	if kind.IsIndex() != (content.Manifests != nil) || kind.IsIndex() == (content.Config != nil) || kind.IsIndex() && content.Layers != nil {
-		return errors.New("its fields are not those of its media type " + string(kind))
+		return fmt.Errorf("its fields are not those of its media type %q", kind)
 	}
 	d.MediaType, d.Config, d.Layers, d.Subject, d.Notes = kind, content.Config, content.Layers, content.Subject, content.Annotations
 	if content.Manifests != nil {
@@ -136,7 +137,7 @@ func mediaType(named, own types.MediaType, index bool) (types.MediaType, error) 
 		return "", errors.New("its media type is neither that of an image nor of an index")
 	}
 	if own != "" && own != kind {
-		return "", errors.New("it calls itself " + string(own) + " where " + string(kind) + " was promised")
+		return "", fmt.Errorf("it calls itself %q where %q was promised", own, kind)
 	}
 	return kind, nil
 }

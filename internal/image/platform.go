@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -30,7 +31,7 @@ func (o *Opened) Image() (v1.Image, error) {
 	if len(images) > 1 {
 		var names []string
 		for _, i := range images {
-			names = append(names, i.Platform.String())
+			names = append(names, quoted(i.Platform))
 		}
 		return nil, fault.Usage(fmt.Errorf("%s: holds images for %s", o.from.where().name, strings.Join(names, ", ")), "choose one platform")
 	}
@@ -98,7 +99,7 @@ func (s *selection) add(desc v1.Descriptor, depth int) error {
 		return nil
 	}
 	if !i.isImage() { // but a runtime would run it: nobody may take it for an artifact
-		return s.from.where().damaged("manifest "+desc.Digest.String(), "is for %s, but its config is of type %q", platform, i.doc.Config.MediaType)
+		return s.from.where().damaged("manifest "+desc.Digest.String(), "is for %s, but its config is of type %q", quoted(platform), i.doc.Config.MediaType)
 	}
 	s.images = append(s.images, PlatformImage{Platform: platform, Digest: i.doc.Digest, Image: i})
 	return nil
@@ -157,8 +158,14 @@ func (s *selection) wants(p v1.Platform) bool {
 	if s.want == nil || normal(p).Satisfies(normal(*s.want)) {
 		return true
 	}
-	s.others = append(s.others, p.String())
+	s.others = append(s.others, quoted(p))
 	return false
+}
+
+// quoted is a platform in one line of an error, whatever an image calls it.
+func quoted(p v1.Platform) string {
+	text := strconv.Quote(p.String())
+	return text[1 : len(text)-1]
 }
 
 // normal spells a platform one way: arm64 is arm64/v8, arm is arm/v7, as in

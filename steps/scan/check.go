@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/aquasecurity/trivy/pkg/types"
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
 )
@@ -21,7 +22,7 @@ func (e *unread) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "no verdict: %s of the image could not be read", count(len(e.Problems), "file"))
 	for _, p := range e.Problems[:min(len(e.Problems), maxProblems)] {
-		fmt.Fprintf(&b, "; %s", p)
+		fmt.Fprintf(&b, "; %s", ci.Printable(p.String())) // a path may have any bytes
 	}
 	if more := len(e.Problems) - maxProblems; more > 0 {
 		fmt.Fprintf(&b, "; and %d more", more)

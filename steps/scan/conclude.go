@@ -24,10 +24,11 @@ func (o *outcome) render(ctx context.Context, p plan, made func(context.Context,
 	o.documents = map[document][]byte{}
 	for _, format := range p.sbomFormats() {
 		for _, one := range o.all {
-			var err error
-			if o.documents[document{format, one.image.Digest}], err = made(ctx, format, o.reportOf(one)); err != nil {
+			text, err := made(ctx, format, o.reportOf(one))
+			if err != nil {
 				return fmt.Errorf("image %s: %w", one.image.Digest, err)
 			}
+			o.documents[document{format, one.image.Digest}] = withoutCommands(text) // also in a file: people print it
 		}
 	}
 	return nil

@@ -85,9 +85,14 @@ func (g *gathering) run(ctx context.Context) error {
 	if err := both.Wait(); err != nil {
 		return err
 	}
+	var reports []*parser.Report
 	for _, one := range g.outcome.all {
 		if err := g.inspect(ctx, one); err != nil {
 			return fmt.Errorf("image %s: %w", one.image.Digest, err)
+		}
+		reports = append(reports, one.Report)
+		if err := parser.CheckSize(reports...); err != nil {
+			return err
 		}
 	}
 	g.trim()

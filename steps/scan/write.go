@@ -1,17 +1,11 @@
 package scan
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"encoding/json/jsontext"
-	jsonv2 "encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -108,49 +102,6 @@ func (o *outcome) write(w io.Writer, format string, p plan) error {
 		return o.writeTable(w, p.shown)
 	}
 	return fmt.Errorf("format %q is not known", format)
-}
-
-// writeJSON writes Trivy's report, as it is encoded: some are very long.
-func writeJSON(w io.Writer, r types.Report) error {
-	b := bufio.NewWriterSize(&commandless{to: w}, 64<<10) // also into a file: people print it
-	if err := jsonv2.MarshalWrite(b, r, json.DefaultOptionsV1(), jsontext.WithIndent("  ")); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	return b.Flush()
-}
-
-// commandless passes a JSON document on like withoutCommands. What may be the
-// beginning of a command waits for what follows; a document ends otherwise.
-type commandless struct {
-	to   io.Writer
-	held []byte
-}
-
-// Write implements io.Writer.
-func (c *commandless) Write(p []byte) (int, error) {
-	text := p
-	if len(c.held) > 0 {
-		text = slices.Concat(c.held, p)
-	}
-	end := len(text)
-	for end > 0 && text[end-1] == '#' {
-		end--
-	}
-	if _, err := c.to.Write(withoutCommands(text[:end])); err != nil {
-		return 0, err
-	}
-	c.held = slices.Clone(text[end:])
-	return len(p), nil
-}
-
-// withoutCommands returns a JSON document that says "##[" in another way: it
-// would be a command to GitHub's runner wherever it stands in a line.
-func withoutCommands(document []byte) []byte {
-	if !bytes.Contains(document, []byte("##[")) {
-		return document
-	}
-	return bytes.ReplaceAll(document, []byte("##["), []byte(`\u0023#[`)) // only inside strings
 }
 
 // writeReports writes the files, all findings in each, at once: each is synced.

@@ -182,6 +182,7 @@ type appKey struct {
 // keep notes an application. A tar may carry a path twice; the later entry is
 // the file.
 func (l *layer) keep(app ftypes.Application) {
+	l.packages += len(app.Packages)
 	key := appKey{app.FilePath, app.Type, analyzedBy(app) == nameBOM}
 	if i, ok := l.apps[key]; ok {
 		l.result.Applications[i] = app

@@ -21,6 +21,9 @@ const (
 	defaultMaxArchive    = 2 << 30
 )
 
+// maxProblems bounds the problems of a layer. One is enough for no verdict.
+const maxProblems = 10_000
+
 // maxReason bounds a problem's text (bytes): parsers quote what they read.
 const maxReason = 500
 
@@ -34,6 +37,7 @@ type layer struct {
 	julia  juliaFiles
 
 	listing   listing         // what the package managers list, counted
+	packages  int             // of languages
 	installed map[string]bool // files the package managers put there
 	parsed    map[string]bool // result.Parsed
 	noted     map[SensitiveFile]bool
@@ -85,9 +89,25 @@ func (l *layer) entry(ctx context.Context, e image.Entry, r io.Reader) error {
 		}
 		l.result.OpaqueDirs = append(l.result.OpaqueDirs, dir)
 	case image.File:
-		if !l.opts.skipped(e.Path) {
-			return l.file(ctx, e, r)
+		if l.opts.skipped(e.Path) {
+			return nil
 		}
+		if err := l.file(ctx, e, r); err != nil {
+			return err
+		}
+		return l.checkCount()
+	}
+	return nil
+}
+
+// checkCount ends a layer in which there is more than in any image: all of it
+// takes memory, here and wherever the result is read.
+func (l *layer) checkCount() error {
+	if l.packages > maxPackages {
+		return fmt.Errorf("%w: more than %d packages", errListing, maxPackages)
+	}
+	if n := len(l.result.Problems); n > maxProblems {
+		return fmt.Errorf("more than %d files cannot be read, the last of them %s", maxProblems, l.result.Problems[n-1])
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/imagewright/imagewright/internal/fault"
 )
 
 // Detail is what an image holds, all layers applied.
@@ -70,10 +72,26 @@ func Merge(layers []*Result, config *v1.ConfigFile, blobs []v1.Descriptor) (*Det
 			d.Problems = append(d.Problems, v...)
 		}
 	})
+	if err := d.checkCount(); err != nil {
+		return nil, err
+	}
 	d.finishPackages(layers, licenses)
 	d.finishApplications(layers)
 	d.finishSensitive(layers)
 	return d, nil
+}
+
+// checkCount comes before the work, and the memory, that each package takes.
+func (d *Detail) checkCount() error {
+	n := len(d.Packages)
+	for _, app := range d.Applications {
+		n += len(app.Packages)
+	}
+	if n > maxPackages {
+		return fault.Failed(fmt.Errorf("merge layers: %d packages; at most %d of an image are looked up", n, maxPackages),
+			"look for what is there many times over, and leave it out with skip-dirs or skip-files")
+	}
+	return nil
 }
 
 // Kinds in the tree; those of applications are their types.

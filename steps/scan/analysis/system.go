@@ -76,9 +76,10 @@ func (l *layer) finishSystem() {
 }
 
 // Bounds of what the package managers of one layer may list: their databases
-// are small, but a few bytes in them can stand for many in memory.
+// are small, but a few bytes in them can stand for many in memory. An image has no
+// more packages either.
 const (
-	maxPackages = 1 << 18   // all of Debian has 70,000
+	maxPackages = 100_000   // all of Debian has 70,000
 	maxNames    = 128 << 20 // bytes of names: of files, of what is provided and needed. A desktop has 50 MB.
 )
 

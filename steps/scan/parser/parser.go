@@ -125,8 +125,9 @@ const (
 	// message of its socket has to hold it.
 	maxRequest = 64 << 10
 	// maxBody bounds documents in both directions, bytes. The results of an
-	// image with 100,000 packages take some 100 MB.
-	maxBody = 1 << 30
+	// image with 100,000 packages take some 100 MB; who reads them needs three
+	// times that.
+	maxBody = 512 << 20
 	// defaultMemory is what a parser gets, bytes. The largest images measured
 	// need a tenth.
 	defaultMemory = 4 << 30

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/imagewright/imagewright/internal/ci"
 	"github.com/imagewright/imagewright/internal/fault"
 )
 
@@ -122,6 +123,7 @@ func readAnswer(r io.Reader) (result, error) {
 		if err := json.Unmarshal(body, f); err != nil {
 			return result{}, fmt.Errorf("its answer cannot be read: %w", err)
 		}
+		f.Message, f.Advice = ci.Printable(f.Message), ci.Printable(f.Advice) // they quote the image, and are one line each
 		return result{}, f
 	}
 	return result{}, errors.New("its answer cannot be read")

@@ -3,10 +3,12 @@ package parser
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	ftypes "github.com/aquasecurity/trivy/pkg/fanal/types"
 	"github.com/aquasecurity/trivy/pkg/types"
 
+	"github.com/imagewright/imagewright/internal/fault"
 	"github.com/imagewright/imagewright/steps/scan/analysis"
 	"github.com/imagewright/imagewright/steps/scan/detection"
 )
@@ -43,7 +45,33 @@ func (x *reader) report(ctx context.Context, img Image, detail *analysis.Detail)
 		}
 		r.Results = append(r.Results, found)
 	}
-	return r, nil
+	return r, CheckSize(r)
+}
+
+// Bounds of what is reported of all images that are scanned at once.
+const (
+	// maxFindings: each takes some 20 KB where reports are made of it. A desktop
+	// that was not updated for years has 20,000.
+	maxFindings = 100_000
+	// maxPackages: each takes 10 KB where lists of them are made. That is twice what
+	// one image may have.
+	maxPackages = 200_000
+)
+
+// CheckSize refuses reports of one scan that are too large together.
+func CheckSize(reports ...*Report) error {
+	findings, packages := 0, 0
+	for _, r := range reports {
+		packages += r.Packages
+		for _, result := range r.Results {
+			findings += len(result.Vulnerabilities) + len(result.Secrets)
+		}
+	}
+	if findings > maxFindings || packages > maxPackages {
+		return fault.Failed(fmt.Errorf("no verdict: %d findings in %d packages; at most %d findings, and %d packages, are reported", findings, packages, maxFindings, maxPackages),
+			"scan one platform, or leave out with skip-dirs and skip-files what is there many times over")
+	}
+	return nil
 }
 
 // find looks up the packages, or only lists them.

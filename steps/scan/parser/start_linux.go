@@ -54,10 +54,19 @@ func Start(ctx context.Context, o Options) (_ *Process, err error) {
 		return nil, errors.Join(fmt.Errorf("start the process that reads the image: %w", err), os.Remove(p.scratch))
 	}
 	p.bounds = sandbox.Options{
-		Mode: o.Sandbox, ScratchDir: p.scratch, MaxMemory: cmp.Or(o.MaxMemory, defaultMemory), MaxCPU: o.MaxCPU, MaxFileSize: maxScratch,
+		Mode: o.Sandbox, ScratchDir: p.scratch, MaxMemory: available(cmp.Or(o.MaxMemory, defaultMemory)), MaxCPU: o.MaxCPU, MaxFileSize: maxScratch,
 	}
 	go p.prepare(ctx, setup{Sandbox: p.bounds, Rules: o.Rules})
 	return p, nil
+}
+
+// available is how much of that memory a process made by this one can have.
+func available(bytes int64) int64 {
+	var own unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &own); err != nil || own.Max > uint64(bytes) {
+		return bytes
+	}
+	return int64(own.Max)
 }
 
 func (p *Process) spawn(ctx context.Context) error {

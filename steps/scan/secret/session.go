@@ -61,6 +61,9 @@ func (x *Session) Scan(path string, r io.Reader, size int64) error {
 		from = &printable{r: body}
 	}
 	if err := x.cut(f, from); err != nil {
+		if err == x.failure() {
+			return err // names its file, which may be another
+		}
 		return fmt.Errorf("look for secrets in %q: %w", path, err)
 	}
 	if body.n < size {
