@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/aquasecurity/trivy/pkg/licensing"
@@ -33,10 +32,13 @@ func dpkgCopyright(p string) bool {
 func (l *layer) copyright(_ context.Context, p string, c *content) error {
 	licenses := copyrightLicenses(c)
 	if len(licenses) > 0 {
-		if l.parsed[p] { // the later entry is the file
-			l.result.Copyrights = slices.DeleteFunc(l.result.Copyrights, func(c Copyright) bool { return c.Path == p })
+		found := Copyright{Path: p, Package: path.Base(path.Dir(p)), Licenses: licenses}
+		if i, twice := l.copyrights[p]; twice { // the later entry is the file
+			l.result.Copyrights[i] = found
+			return nil
 		}
-		l.result.Copyrights = append(l.result.Copyrights, Copyright{Path: p, Package: path.Base(path.Dir(p)), Licenses: licenses})
+		l.copyrights[p] = len(l.result.Copyrights)
+		l.result.Copyrights = append(l.result.Copyrights, found)
 	}
 	return nil
 }

@@ -70,12 +70,7 @@ func Identify(ctx context.Context, layers []*Result, index Index) ([]*Result, er
 				byPath[q.Path] = append(byPath[q.Path], answer{q, a})
 			}
 		}
-		for _, q := range l.Questions { // in their order, once for each path
-			if answers := byPath[q.Path]; answers != nil {
-				r.identify(q.Path, answers)
-				delete(byPath, q.Path)
-			}
-		}
+		r.identify(l.Questions, byPath)
 		identified[i] = &r
 	}
 	return identified, nil
@@ -107,18 +102,38 @@ func (q Question) ask(ctx context.Context, index Index) (javaindex.Artifact, err
 	return javaindex.Artifact{GroupID: group, ArtifactID: q.FileName.ArtifactID, Version: q.FileName.Version}, nil
 }
 
-// identify adds to the archive at file what it and those inside it turned out
-// to be.
-func (r *Result) identify(file string, answers []answer) {
-	r.Unidentified = slices.DeleteFunc(r.Unidentified, func(u Unidentified) bool {
-		return u.Path == file && slices.ContainsFunc(answers, func(a answer) bool { return a.Inside == u.Inside && a.SHA1 == u.SHA1 })
-	})
-	i := slices.IndexFunc(r.Applications, func(a ftypes.Application) bool { return a.Type == ftypes.Jar && a.FilePath == file })
-	if i < 0 {
-		i = len(r.Applications)
-		r.Applications = append(r.Applications, ftypes.Application{Type: ftypes.Jar, FilePath: file})
+// identify adds to the archives in questions, once for each path and in their
+// order, what they and those inside them turned out to be.
+func (r *Result) identify(questions []Question, byPath map[string][]answer) {
+	apps := map[string]int{} // places in r.Applications
+	for i, a := range r.Applications {
+		if _, twice := apps[a.FilePath]; a.Type == ftypes.Jar && !twice {
+			apps[a.FilePath] = i
+		}
 	}
-	app := &r.Applications[i]
+	known := map[Unidentified]bool{}
+	for _, q := range questions {
+		answers := byPath[q.Path]
+		if answers == nil {
+			continue
+		}
+		delete(byPath, q.Path)
+		for _, a := range answers {
+			known[Unidentified{a.Path, a.Inside, a.SHA1}] = true
+		}
+		i, ok := apps[q.Path]
+		if !ok {
+			i = len(r.Applications)
+			r.Applications = append(r.Applications, ftypes.Application{Type: ftypes.Jar, FilePath: q.Path})
+		}
+		identifyIn(&r.Applications[i], answers)
+	}
+	r.Unidentified = slices.DeleteFunc(r.Unidentified, func(u Unidentified) bool { return known[u] })
+}
+
+// identifyIn adds to an archive's packages what it and those inside it turned out
+// to be.
+func identifyIn(app *ftypes.Application, answers []answer) {
 	slices.SortStableFunc(answers, func(a, b answer) int { return a.At - b.At })
 	var pkgs []ftypes.Package
 	done := 0

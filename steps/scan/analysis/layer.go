@@ -36,14 +36,15 @@ type layer struct {
 	cargo  cargoFiles
 	julia  juliaFiles
 
-	listing   listing         // what the package managers list, counted
-	packages  int             // of languages
-	installed map[string]bool // files the package managers put there
-	parsed    map[string]bool // result.Parsed
-	noted     map[SensitiveFile]bool
-	paths     []uint64        // hashes of those of all files
-	secrets   *secret.Session // nil: they are not looked for
-	buf       []byte          // the file being parsed
+	listing    listing         // what the package managers list, counted
+	packages   int             // of languages
+	installed  map[string]bool // files the package managers put there
+	copyrights map[string]int  // places in result.Copyrights, by path
+	parsed     map[string]bool // result.Parsed
+	noted      map[SensitiveFile]bool
+	paths      []uint64        // hashes of those of all files
+	secrets    *secret.Session // nil: they are not looked for
+	buf        []byte          // the file being parsed
 }
 
 func newLayer(ctx context.Context, opts Options) *layer {
@@ -51,12 +52,13 @@ func newLayer(ctx context.Context, opts Options) *layer {
 	opts.MaxExecutable = cmp.Or(opts.MaxExecutable, defaultMaxExecutable)
 	opts.MaxArchive = cmp.Or(opts.MaxArchive, defaultMaxArchive)
 	l := &layer{
-		opts:      opts,
-		result:    Result{Version: Version},
-		dpkg:      newDpkgFiles(),
-		installed: map[string]bool{},
-		parsed:    map[string]bool{},
-		noted:     map[SensitiveFile]bool{},
+		opts:       opts,
+		result:     Result{Version: Version},
+		dpkg:       newDpkgFiles(),
+		installed:  map[string]bool{},
+		copyrights: map[string]int{},
+		parsed:     map[string]bool{},
+		noted:      map[SensitiveFile]bool{},
 	}
 	if opts.Secrets != nil {
 		l.secrets = opts.Secrets.Session(ctx)
