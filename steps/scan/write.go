@@ -69,7 +69,7 @@ func (o *outcome) reportHead() types.Report {
 		return r
 	}
 	if tag, ok := ref.(name.Tag); ok {
-		r.Metadata.RepoTags = []string{tag.Name()}
+		r.Metadata.RepoTags = []string{strings.TrimPrefix(tag.Name(), "index.")} // docker.io, as everybody else calls it
 	}
 	if !o.subject.madeUp {
 		r.Metadata.RepoDigests = []string{ref.Context().Digest(o.subject.digest.String()).Name()}

@@ -41,7 +41,7 @@ func newReader(r Rules) (*reader, error) {
 	if r.Secrets {
 		var err error
 		if x.secrets, err = secret.New(secret.Options{Config: r.SecretConfig}); err != nil {
-			return nil, err
+			return nil, fault.Usage(fmt.Errorf("input secret-config: %w", err), "see Trivy's documentation of trivy-secret.yaml for what is accepted")
 		}
 		x.options.Secrets = x.secrets
 	}
