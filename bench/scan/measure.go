@@ -21,9 +21,10 @@ type cost struct {
 	peak int64 // resident memory of all its processes, bytes
 }
 
-// sampleEvery is how often memory is looked at. What is read is the peak the
-// kernel keeps for each process, so that only the last moment of one is missed.
-const sampleEvery = 2 * time.Millisecond
+// sampleEvery is how often memory is looked at: not so often that it takes time
+// from what is measured. What is read is the peak the kernel keeps for each
+// process, so that only the last moment of one is missed.
+const sampleEvery = 20 * time.Millisecond
 
 // run runs a scanner to its end and checks that it found packages.
 func (s setting) run(ctx context.Context, program string, args ...string) (cost, error) {
